@@ -1,0 +1,64 @@
+"""What accompanies a request on its way: identity, deadline, attempts, and the door to observers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from apex_llm_core.errors import Attempt
+from apex_llm_core.models.candidates import Candidate
+from apex_llm_core.models.events import Event
+from apex_llm_core.models.info import ANONYMOUS, Caller
+
+
+def _nothing() -> None:
+    """Stand in for `touch` where nobody watches."""
+
+
+def _drop(event: Event) -> None:
+    """Stand in for `emit` where nobody listens."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class CallContext:
+    """One request, or one attempt of it.
+
+    Middleware sees the request's context; a provider's hook sees the attempt's, in which `candidate` is set. Both share
+    `state` and `attempts`. Times are seconds of `clock`.
+    """
+
+    request_id: str = ""
+    #: "text", "chat", "embed", "image", "models" or "health".
+    operation: str = ""
+    caller: Caller = ANONYMOUS
+    clock: Callable[[], float] = time.monotonic
+    #: When everything must be over, by `clock`; None is never.
+    deadline: float | None = None
+    #: What was tried so far, oldest first.
+    attempts: list[Attempt] = attrs.field(factory=list)
+    #: For middleware to leave notes to itself or to others; keys begin with the plugin's name.
+    state: dict[str, Any] = attrs.field(factory=dict)
+    emit: Callable[[Event], None] = _drop
+    #: The (provider, model) pair of this attempt; None outside an attempt.
+    candidate: Candidate | None = None
+    #: The number of this attempt in the request, from 1.
+    attempt: int = 0
+    #: Seconds of silence this attempt allows; None or 0 is no limit.
+    timeout: float | None = None
+    #: A provider calls this whenever bytes arrive: it restarts the count of silent seconds.
+    touch: Callable[[], None] = _nothing
+
+    @property
+    def provider_model_id(self) -> str:
+        """The provider's own name of the model, empty outside an attempt."""
+        return self.candidate.provider_model_id if self.candidate is not None else ""
+
+    def remaining(self) -> float | None:
+        """Return the seconds left until the deadline (0 when it passed), None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - self.clock())
+
+
+__all__ = ["CallContext"]
