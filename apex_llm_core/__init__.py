@@ -1,0 +1,1 @@
+"""apex-llm-core: many LLM providers as one."""

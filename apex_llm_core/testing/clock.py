@@ -1,0 +1,76 @@
+"""Virtual time: a clock that moves only when told, and an event loop that lives by it."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class FakeClock:
+    """Seconds that pass only by `advance`; call it to read them."""
+
+    def __init__(self, start: float = 1000.0) -> None:
+        self._now = start
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let *seconds* pass."""
+        if seconds < 0:
+            raise ValueError(f"time does not run backwards: {seconds}")
+        self._now += seconds
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Never waits for time: jumps the clock to the next timer instead."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # No timer pending means that a thread or a socket must answer: only that is really waited for.
+        ready = super().select(timeout if timeout is None else 0)
+        if not ready and timeout is not None and timeout > 0:
+            self._clock.advance(timeout)
+        return ready
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self, clock: FakeClock) -> None:
+        self._virtual_clock = clock
+        super().__init__(_JumpingSelector(clock))
+
+    def time(self) -> float:
+        return self._virtual_clock()
+
+
+def run_virtual(coroutine: Coroutine[Any, Any, T], *, clock: FakeClock | None = None) -> T:
+    """Run *coroutine* on an event loop whose time is *clock*: sleeps and timeouts cost no real time.
+
+    Give the same clock to what is under test (`LLMProviderManager(..., clock=clock)`).
+
+    Raises:
+        AssertionError: the coroutine left tasks running.
+    """
+    loop = _VirtualLoop(clock if clock is not None else FakeClock())
+
+    async def guarded() -> T:
+        result = await coroutine
+        # Cancelled tasks need a turn of the loop to end.
+        await asyncio.sleep(0)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.done()]
+        if left:
+            raise AssertionError(f"left running: {', '.join(str(task.get_coro()) for task in left)}")
+        return result
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(guarded())
+
+
+__all__ = ["FakeClock", "run_virtual"]
