@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 #: Shapes of credentials as they appear in messages of providers and libraries; the first group stays.
 _PATTERNS = (
     re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(r"(?i)\b((?:api[-_]?key|x-api-key|authorization|client_secret|password|access_token|sig)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;]{6,}"),
+    re.compile(
+        r"(?i)\b((?:api[-_]?key|x-api-key|authorization|client_secret|password|access_token|sig)[\"']?\s*[:=]\s*[\"']?)[^\s\"'&,;]{6,}"
+    ),
     re.compile(r"()\bsk-[A-Za-z0-9_-]{16,}"),
     re.compile(r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),

@@ -41,7 +41,9 @@ class GenerateRequest:
         """The options with the fields of chat, whatever the kind; text requests have none of them set."""
         if isinstance(self.options, ChatGenerationOptions):
             return self.options
-        return ChatGenerationOptions(**{a.name: getattr(self.options, a.name) for a in attrs.fields(type(self.options))})
+        return ChatGenerationOptions(
+            **{a.name: getattr(self.options, a.name) for a in attrs.fields(type(self.options))}
+        )
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -75,7 +77,9 @@ class GenerateRequest:
             if isinstance(content, str):
                 characters += len(content)
             else:
-                characters += sum(len(str(getattr(part, "text", None) or getattr(part, "content", ""))) for part in content)
+                characters += sum(
+                    len(str(getattr(part, "text", None) or getattr(part, "content", ""))) for part in content
+                )
         return characters // 4 + 4 * len(self.messages)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class FakeClock:
@@ -17,6 +19,7 @@ class FakeClock:
         self._now = start
 
     def __call__(self) -> float:
+        """Return the present second."""
         return self._now
 
     def advance(self, seconds: float) -> None:
@@ -32,22 +35,37 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
         self._clock = clock
+        #: Work in threads; while there is any, real time must pass and virtual time must not.
+        self.threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        # No timer pending means that a thread or a socket must answer: only that is really waited for.
-        ready = super().select(timeout if timeout is None else 0)
-        if not ready and timeout is not None and timeout > 0:
-            self._clock.advance(timeout)
-        return ready
+        if timeout is not None and timeout > 0 and not self.threads:
+            ready = super().select(0)
+            if not ready:
+                self._clock.advance(timeout)
+            return ready
+        return super().select(None if self.threads and timeout != 0 else timeout)
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: FakeClock) -> None:
         self._virtual_clock = clock
-        super().__init__(_JumpingSelector(clock))
+        self._jumping = _JumpingSelector(clock)
+        super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._virtual_clock()
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        self._jumping.threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._thread_done)
+        return future
+
+    def _thread_done(self, _future: asyncio.Future[Any]) -> None:
+        self._jumping.threads -= 1
 
 
 def run_virtual(coroutine: Coroutine[Any, Any, T], *, clock: FakeClock | None = None) -> T:
