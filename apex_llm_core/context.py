@@ -12,6 +12,7 @@ from apex_llm_core.errors import Attempt
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import Event
 from apex_llm_core.models.info import ANONYMOUS, Caller
+from apex_llm_core.models.results import Usage
 
 
 def _nothing() -> None:
@@ -23,11 +24,23 @@ def _drop(event: Event) -> None:
 
 
 @attrs.define(kw_only=True, eq=False)
+class Delivery:
+    """What a stream has delivered so far; written by the core."""
+
+    provider: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    #: None while usage is not known, or when a price is unknown.
+    cost: float | None = None
+    finished: bool = False
+
+
+@attrs.define(kw_only=True, eq=False)
 class CallContext:
     """One request, or one attempt of it.
 
     Middleware sees the request's context; a provider's hook sees the attempt's, in which `candidate` is set. Both share
-    `state` and `attempts`. Times are seconds of `clock`.
+    `state`, `attempts` and `delivery`. Times are seconds of `clock`.
     """
 
     request_id: str = ""
@@ -41,6 +54,7 @@ class CallContext:
     attempts: list[Attempt] = attrs.field(factory=list)
     #: For middleware to leave notes to itself or to others; keys begin with the plugin's name.
     state: dict[str, Any] = attrs.field(factory=dict)
+    delivery: Delivery = attrs.field(factory=Delivery)
     emit: Callable[[Event], None] = _drop
     #: The (provider, model) pair of this attempt; None outside an attempt.
     candidate: Candidate | None = None
@@ -61,4 +75,4 @@ class CallContext:
         return None if self.deadline is None else max(0.0, self.deadline - self.clock())
 
 
-__all__ = ["CallContext"]
+__all__ = ["CallContext", "Delivery"]

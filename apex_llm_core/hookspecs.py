@@ -83,8 +83,12 @@ class Registrar(Protocol):
         factory: Factory,
         settings: type | None = None,
         auth: Sequence[str] = ("none",),
+        auth_required: bool = False,
     ) -> None:
-        """Offer a provider type. *auth* lists the authentication types it takes; the first serves when none is configured."""
+        """Offer a provider type.
+
+        *auth* lists the authentication types it takes; the first serves when none is configured, unless *auth_required*.
+        """
 
     def strategy(self, name: str, factory: Factory, settings: type | None = None) -> None:
         """Offer a selection strategy."""

@@ -1,9 +1,13 @@
-"""Every table and key of the configuration, with its meaning and its bounds; `config schema` prints what stands here."""
+"""Every table and key of the configuration, with its meaning and its bounds; `config schema` prints what stands here.
 
+Free tables (options, credentials, tables of extensions) stand in no repr: nobody knows which of their values are secret.
+"""
+
+# ruff: noqa: RUF009 - `setting` declares a field
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,16 +16,31 @@ import attrs
 from apex_llm_core.models.requests import CAPABILITIES
 
 
-def _bounds(low: float, high: float, *, above: bool = False) -> Callable[[Any, Any, Any], None]:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+def _bounds(low: float, high: float, *, above: bool = False) -> Callable[[Any], None]:
+    wanted = f"above {low:g}" if above else f"of at least {low:g}"
+    if high != math.inf:
+        wanted += f" and at most {high:g}"
+
+    def check(value: Any) -> None:
         if value is None:
             return
-        too_low = value <= low if above else value < low
-        if too_low or value > high or math.isnan(value) or math.isinf(value):
-            low_text = f"above {low:g}" if above else f"at least {low:g}"
-            raise ValueError(f"expected a finite number {low_text}{'' if high == math.inf else f' and at most {high:g}'}, not {value}")
+        inside = (low < value if above else low <= value) and value <= high
+        if not inside or math.isinf(value):
+            raise ValueError(f"must be a finite number {wanted}, not {value}")
 
     return check
+
+
+def _named(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], None]:
+    """Make an attrs validator of *check*, for instances made in code; its error begins as those of attrs do."""
+
+    def validate(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        try:
+            check(value)
+        except ValueError as error:
+            raise ValueError(f"'{attribute.name}' {error}") from None
+
+    return validate
 
 
 def setting(
@@ -31,13 +50,25 @@ def setting(
     low: float | None = None,
     high: float = math.inf,
     above: float | None = None,
+    choices: Collection[str] | None = None,
     factory: Callable[[], Any] | None = None,
     **more: Any,
 ) -> Any:
-    """Declare one key: its default, its meaning, and the bounds of a number (*low* inclusive, *above* exclusive)."""
-    metadata = {"doc": doc, "minimum": low, "exclusive_minimum": above, "maximum": None if high == math.inf else high}
+    """Declare one key: its default, its meaning, the bounds of a number, the words a list may hold.
+
+    *low* is inclusive, *above* exclusive. The metadata is what the JSON Schema and the documentation are made of;
+    its ``check`` lets the converter look at each value where it stands.
+    """
+    metadata: dict[str, Any] = {
+        "doc": doc,
+        "minimum": low,
+        "exclusive_minimum": above,
+        "maximum": None if high == math.inf else high,
+        "choices": None if choices is None else tuple(sorted(choices)),
+    }
     if low is not None or above is not None:
-        more["validator"] = _bounds(low if low is not None else above or 0.0, high, above=above is not None)
+        metadata["check"] = _bounds(low if low is not None else above or 0.0, high, above=above is not None)
+        more["validator"] = _named(metadata["check"])
     if factory is not None:
         return attrs.field(factory=factory, metadata=metadata, **more)
     return attrs.field(default=default, metadata=metadata, **more)
@@ -54,7 +85,7 @@ class AuthConfig:
     type: Literal["api_key", "iam", "azure_ad", "oauth", "none"] = setting(doc="The kind of authentication.")
     credentials: Mapping[str, Any] = setting(
         factory=_empty,
-        doc="Values or references to them: 'env:NAME' (environment), 'file:PATH' (first line kept whole, newline removed), or an extension's scheme.",
+        doc="Values or references to them: 'env:NAME' (environment), 'file:PATH' (its content without the newline at the end), or an extension's scheme.",
         repr=False,
     )
 
@@ -67,12 +98,14 @@ class ModelConfig:
     provider_model_id: str = setting("", doc="The provider's own name; empty: the same as id.")
     base_model: str | None = setting(None, doc="What the model really is, when its name does not say.")
     capabilities: tuple[str, ...] | None = setting(
-        None, doc=f"What it can do: {', '.join(sorted(CAPABILITIES))}. Absent: the provider's own table decides."
+        None,
+        choices=CAPABILITIES,
+        doc=f"What it can do: {', '.join(sorted(CAPABILITIES))}. Absent: the provider's own table decides.",
     )
     max_tokens: int | None = setting(None, low=1, doc="Context window in tokens.")
     max_output_tokens: int | None = setting(None, low=1, doc="The longest answer in tokens.")
-    cost_per_input_token: float | None = setting(None, low=0, doc="Price; absent is unknown, never free.")
-    cost_per_output_token: float | None = setting(None, low=0, doc="Price; absent is unknown, never free.")
+    cost_per_input_token: float | None = setting(None, low=0, doc="Price of one token; absent is unknown, never free.")
+    cost_per_output_token: float | None = setting(None, low=0, doc="Price of one token; absent is unknown, never free.")
 
 
 @attrs.frozen(kw_only=True)
@@ -84,30 +117,42 @@ class ProviderConfig:
     enabled: bool = setting(True, doc="Whether it takes part at all.")
     priority: int = setting(100, doc="Lower is preferred.")
     weight: float = setting(1.0, low=0, doc="Share among equals; 0 only when all others failed.")
-    timeout: float = setting(60.0, low=0, doc="Seconds of silence per attempt: connect, until headers, between reads. 0: none.")
+    timeout: float = setting(
+        60.0, low=0, doc="Seconds of silence per attempt: connect, until headers, between reads. 0: none."
+    )
     retry_count: int = setting(2, low=0, doc="Further attempts at this provider after the first.")
     region: str | None = setting(None, doc="For routing and residency.")
     tags: tuple[str, ...] = setting((), doc="Words that routing rules can ask for.")
     allow_insecure: bool = setting(False, doc="Accept a plain-http endpoint that is not loopback.")
     auth: AuthConfig | None = setting(None, doc="Authentication; absent: the provider type's default.")
-    options: Mapping[str, Any] = setting(factory=_empty, doc="The provider type's own settings; 'endpoint' points it elsewhere.")
-    models: tuple[ModelConfig, ...] = setting((), doc="The models it serves; absent: those the provider type offers by itself.")
+    options: Mapping[str, Any] = setting(
+        factory=_empty, repr=False, doc="The provider type's own settings; 'endpoint' points it elsewhere."
+    )
+    models: tuple[ModelConfig, ...] = setting(
+        (), doc="The models it serves; absent: those the provider type offers by itself."
+    )
 
 
 @attrs.frozen(kw_only=True)
 class ManagerConfig:
     """The manager."""
 
-    default_provider: str | None = setting(None, doc="Serves requests that name no model: its first model with the needed capability.")
+    default_provider: str | None = setting(
+        None, doc="Serves requests that name no model: its first model with the needed capability."
+    )
     default_model: str | None = setting(None, doc="The model of requests that name none.")
     selection_strategy: str = setting("priority", doc="How candidates are ranked: 'priority' or an installed strategy.")
-    strategy_options: Mapping[str, Any] = setting(factory=_empty, doc="The strategy's own settings.")
+    strategy_options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The strategy's own settings.")
     fallback_enabled: bool = setting(True, doc="Go on to the next candidate when one fails.")
-    max_attempts: int = setting(6, low=1, doc="Upstream calls per request at most, over retries and fallbacks together.")
+    max_attempts: int = setting(
+        6, low=1, doc="Upstream calls per request at most, over retries and fallbacks together."
+    )
     deadline: float = setting(120.0, low=0, doc="Seconds over everything; 0: none.")
     circuit_breaker_enabled: bool = setting(True, doc="Leave failing candidates alone for a while.")
     circuit_breaker_threshold: int = setting(5, low=1, doc="Consecutive failures that open the breaker.")
-    circuit_breaker_reset_timeout: float = setting(30.0, above=0, doc="Seconds until an open breaker lets one request probe.")
+    circuit_breaker_reset_timeout: float = setting(
+        30.0, above=0, doc="Seconds until an open breaker lets one request probe."
+    )
     metrics_enabled: bool = setting(True, doc="Count requests, tokens and cost for stats().")
     cache_enabled: bool = setting(False, doc="Answer repeated requests from memory.")
     cache_ttl: float = setting(3600.0, above=0, doc="Seconds an answer is kept.")
@@ -136,7 +181,8 @@ class FallbackConfig:
     """The fallback handler."""
 
     models: Mapping[str, tuple[str, ...]] = setting(
-        factory=_empty, doc="Models to go on with when all candidates of a model failed, for example {'gpt-4o' = ['claude-sonnet']}."
+        factory=_empty,
+        doc="Models to go on with when all candidates of a model failed, for example {'gpt-4o' = ['claude-sonnet']}.",
     )
 
 
@@ -155,7 +201,9 @@ class RetryConfig:
     factor: float = setting(2.0, low=1, doc="Growth from one retry to the next.")
     max_delay: float = setting(8.0, above=0, doc="The longest computed wait in seconds.")
     patience: float = setting(
-        1.0, low=0, doc="With another candidate left, wait at most this many seconds for the same one; a longer wait falls back at once."
+        1.0,
+        low=0,
+        doc="With another candidate left, wait at most this many seconds for the same one; a longer wait falls back at once.",
     )
 
 
@@ -187,7 +235,7 @@ class StateConfig:
     """Where shared state lives."""
 
     type: str = setting("memory", doc="'memory' or an installed state store.")
-    options: Mapping[str, Any] = setting(factory=_empty, doc="The state store's own settings.")
+    options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The state store's own settings.")
 
 
 @attrs.frozen(kw_only=True)
@@ -196,7 +244,7 @@ class MiddlewareConfig:
 
     type: str = setting(doc="The name of an installed middleware.")
     enabled: bool = setting(True, doc="Whether it takes part.")
-    options: Mapping[str, Any] = setting(factory=_empty, doc="The middleware's own settings.")
+    options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The middleware's own settings.")
 
 
 @attrs.frozen(kw_only=True)
@@ -225,7 +273,9 @@ class Config:
     logging: LoggingConfig = setting(factory=LoggingConfig, doc="Logging.")
     seed: int | None = setting(None, doc="Makes ranking and jitter repeatable; absent: different at each start.")
     extensions: Mapping[str, Mapping[str, Any]] = setting(
-        factory=_empty, doc="Not a table itself: every other top-level table belongs to the extension of its name."
+        factory=_empty,
+        repr=False,
+        doc="Not a table itself: every other top-level table belongs to the extension of its name.",
     )
     #: Not configured: what deserves attention, and the files the configuration came from.
     warnings: tuple[str, ...] = ()

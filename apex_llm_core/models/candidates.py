@@ -15,8 +15,9 @@ import attrs
 from apex_llm_core.models.info import HealthState
 
 _weight = attrgetter("weight")
-#: Stands for a weight of zero: taken only when all others failed.
-_LAST_RESORT = 1e-12
+_priority = attrgetter("priority")
+#: How often a shuffle draws one by one before it sorts the rest; more than the attempts a request usually has.
+_SINGLE_DRAWS = 16
 
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -79,52 +80,80 @@ class Turn:
     random: Random
 
     def shuffle(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
-        """Yield *candidates* in random order, each place won in proportion to `weight`; lazy after the first.
+        """Yield *candidates* in random order, each place won in proportion to `weight`; the first places are lazy.
 
-        A weight of zero or below is a last resort.
+        A weight of zero or below is a last resort: those come after all others, in uniformly random order.
         """
         if len(candidates) <= 1:
             yield from candidates
             return
         weights = list(map(_weight, candidates))
-        if min(weights) <= 0:
-            weights = [max(weight, _LAST_RESORT) for weight in weights]
-        bounds = list(accumulate(weights))
-        chosen = min(bisect_right(bounds, self.random.random() * bounds[-1]), len(weights) - 1)
-        yield candidates[chosen]
-        # Exponential keys give the remaining places the same law in one sort (Efraimidis and Spirakis).
-        draw = self.random.random
-        keys = list(map(truediv, map(log, [1.0 - draw() for _ in weights]), weights))
-        for position in sorted(range(len(keys)), key=keys.__getitem__, reverse=True):
-            if position != chosen:
-                yield candidates[position]
+        if min(weights) > 0:
+            yield from self._draw(candidates, weights)
+            return
+        weighted = [candidate for candidate, weight in zip(candidates, weights, strict=True) if weight > 0]
+        unweighted = [candidate for candidate, weight in zip(candidates, weights, strict=True) if weight <= 0]
+        if weighted:
+            yield from self._draw(weighted, list(map(_weight, weighted)))
+        yield from self._draw(unweighted, [1.0] * len(unweighted))
 
-    def rank(self, candidates: Sequence[Candidate], score: Callable[[Candidate], float]) -> Iterator[Candidate]:
-        """Yield *candidates* by rising *score*; ties by priority, then at random by weight."""
-        scores = [score(candidate) for candidate in candidates]
+    def rank(
+        self, candidates: Sequence[Candidate], score: Callable[[Candidate], float], *, tolerance: float = 0.0
+    ) -> Iterator[Candidate]:
+        """Yield *candidates* by rising *score*; ties by priority, then at random by weight.
+
+        Scores that exceed the lowest of their group by at most *tolerance* are ties. Scores may be infinite, never NaN.
+        """
+        scores = list(map(score, candidates))
         order = sorted(range(len(scores)), key=scores.__getitem__)
-        start, end, count = 0, 1, len(order)
+        start, count = 0, len(order)
         while start < count:
-            mark = scores[order[start]]
-            while end < count and scores[order[end]] == mark:
+            limit = scores[order[start]] + tolerance
+            end = start + 1
+            while end < count and scores[order[end]] <= limit:
                 end += 1
             if end - start == 1:
                 yield candidates[order[start]]
             else:
                 yield from self.by_priority([candidates[position] for position in order[start:end]])
-            start, end = end, end + 1
+            start = end
 
     def by_priority(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         """Yield *candidates* by rising `priority`, equals at random by `weight`; lazy after each group."""
-        groups: dict[int, list[Candidate]] = {}
-        for candidate in candidates:
-            group = groups.get(candidate.priority)
-            if group is None:
-                groups[candidate.priority] = [candidate]
-            else:
-                group.append(candidate)
-        for priority in sorted(groups):
-            yield from self.shuffle(groups[priority])
+        priorities = list(map(_priority, candidates))
+        levels = sorted(set(priorities))
+        if len(levels) == 1:
+            yield from self.shuffle(candidates)
+            return
+        groups: dict[int, list[Candidate]] = {level: [] for level in levels}
+        for priority, candidate in zip(priorities, candidates, strict=True):
+            groups[priority].append(candidate)
+        for group in groups.values():
+            yield from self.shuffle(group)
+
+    def _draw(self, pool: Sequence[Candidate], weights: Sequence[float]) -> Iterator[Candidate]:
+        """Yield *pool* in random order by *weights*, all above zero."""
+        draw = self.random.random
+        count = len(weights)
+        bounds = list(accumulate(weights))
+        total, last = bounds[-1], count - 1
+        drawn: set[int] = set()
+        # The first places, usually all that is asked for, cost no sort: passing over what was drawn before leaves the
+        # law of the following draws as it is.
+        for _ in range(_SINGLE_DRAWS):
+            position = bisect_right(bounds, draw() * total, 0, last)
+            if position not in drawn:
+                drawn.add(position)
+                yield pool[position]
+                if len(drawn) == count:
+                    return
+        # Exponential keys give the remaining places the same law in one sort (Efraimidis and Spirakis).
+        keys = [1.0 - draw() for _ in range(count)]
+        if min(weights) != max(weights):
+            keys = list(map(truediv, map(log, keys), weights))
+        for position in sorted(range(count), key=keys.__getitem__, reverse=True):
+            if position not in drawn:
+                yield pool[position]
 
 
 __all__ = ["BreakerState", "Candidate", "LiveFacts", "Turn"]

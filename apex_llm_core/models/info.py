@@ -17,6 +17,10 @@ def _words(value: Iterable[str] | None) -> frozenset[str] | None:
     return None if value is None else frozenset(value)
 
 
+def _set(value: Iterable[str]) -> frozenset[str]:
+    return frozenset(value)
+
+
 @attrs.frozen(kw_only=True)
 class ModelInfo:
     """One model of one provider. Sizes in tokens, costs per token; None is unknown, never zero or unlimited."""
@@ -34,6 +38,10 @@ class ModelInfo:
     description: str | None = None
 
 
+def _models(value: Iterable[ModelInfo]) -> tuple[ModelInfo, ...]:
+    return tuple(value)
+
+
 @attrs.frozen(kw_only=True)
 class ProviderCapabilities:
     """What a provider can do.
@@ -42,9 +50,9 @@ class ProviderCapabilities:
     `base_model`; `served` are the models it offers when the configuration lists none for it.
     """
 
-    features: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    features: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     models: Mapping[str, ModelInfo] = attrs.field(factory=lambda: MappingProxyType({}))
-    served: tuple[ModelInfo, ...] = attrs.field(default=(), converter=tuple)
+    served: tuple[ModelInfo, ...] = attrs.field(default=(), converter=_models)
 
 
 class HealthState(StrEnum):
@@ -72,7 +80,7 @@ class Caller:
 
     user: str | None = None
     tier: str | None = None
-    roles: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    roles: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     #: Requests of one session may be kept at one provider.
     session: str | None = None
     #: Correlation id to keep; None makes a new one.

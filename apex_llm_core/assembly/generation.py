@@ -1,0 +1,294 @@
+"""A generation: everything made from one configuration. A reload makes a new one beside the old."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from random import Random
+
+import attrs
+
+from apex_llm_core.assembly.loader import Loader
+from apex_llm_core.assembly.providers import default_providers, make_handle, make_provider
+from apex_llm_core.assembly.runtime import BuiltIns, SharedRuntime
+from apex_llm_core.cache.exact import ResponseCache
+from apex_llm_core.config.schema import Config, ProviderConfig
+from apex_llm_core.config.secrets import SecretResolver, iter_references
+from apex_llm_core.errors import ConfigurationError, ConfigurationWarning, PluginError
+from apex_llm_core.interfaces import HttpClient, StateStore
+from apex_llm_core.models.events import PluginFailed, ProviderDeregistered, ProviderRegistered
+from apex_llm_core.observability.bus import EventBus
+from apex_llm_core.observability.logs import EventLog, silence, speak
+from apex_llm_core.observability.metrics import MetricsCollector
+from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
+from apex_llm_core.policies.deadline import Sweeper
+from apex_llm_core.policies.limits import Limiter
+from apex_llm_core.policies.retry import RetryPolicy
+from apex_llm_core.redaction import Redactor, Secret
+from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.routing.fallback import FallbackHandler
+from apex_llm_core.routing.pipeline import Around, Pipeline
+from apex_llm_core.routing.router import Router
+from apex_llm_core.routing.selector import Select, Selector
+from apex_llm_core.transport.session import AiohttpClient
+
+
+class Generation:
+    """One configuration at work. `start` makes everything, `shutdown` ends everything."""
+
+    router: Router
+    selector: Selector
+    pipeline: Pipeline
+
+    def __init__(
+        self,
+        config: Config | None,
+        *,
+        plugins: Sequence[object] = (),
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float],
+        http: HttpClient | None = None,
+        earlier: Generation | None = None,
+    ) -> None:
+        self.config = config if config is not None else Config()
+        self._needs_default = config is None
+        self._plugins = plugins
+        self._environ = environ
+        self.bus = EventBus()
+        self.metrics: MetricsCollector = earlier.metrics if earlier is not None else MetricsCollector()
+        self.redactor = Redactor()
+        #: Plugins that could not be used; the others go on.
+        self.failures: list[PluginError] = []
+        own_http = AiohttpClient()
+        self._own_http = own_http if http is None else None
+        self._store: StateStore | None = None
+        self._schemes: dict[str, Callable[[str], Awaitable[Secret]]] = {}
+        self.runtime = SharedRuntime(
+            http=http if http is not None else own_http,
+            clock=clock,
+            random=Random(self.config.seed),
+            emit=self.bus.emit,
+            secrets=SecretResolver(self._schemes, self.redactor),
+        )
+        self.loader = Loader(
+            self.runtime,
+            logging=self.config.logging.enabled,
+            file=self.config.files[0] if self.config.files else None,
+        )
+        self.registry = ProviderRegistry()
+        self.sweeper = Sweeper(clock)
+        self.balancer: LoadBalancer = LoadBalancer(
+            self.config, clock=clock, emit=self.bus.emit, earlier=earlier.balancer if earlier is not None else None
+        )
+
+    async def start(self) -> None:
+        """Load plugins, make all instances, compile the handlers.
+
+        Raises:
+            ConfigurationError: something the configuration asks for does not exist or does not fit.
+            PluginError: a plugin that cannot be done without is broken.
+        """
+        try:
+            self._subscribe_own_observers()
+            self._register_in_code()
+            if self._needs_default:
+                await self._take_default_configuration()
+            for text in self.config.warnings:
+                warnings.warn(text, ConfigurationWarning, stacklevel=4)
+            await self._make_secret_schemes()
+            await self._open_store()
+            await self._make_observers()
+            strategies = await self._make_strategies()
+            await self._make_middleware()
+            await self._make_providers()
+            self.balancer.settle()
+            self._compile(strategies)
+        except BaseException:
+            await self.shutdown()
+            raise
+
+    async def shutdown(self) -> None:
+        """Stop all instances in reverse order and release what is held; failures are reported, not raised."""
+        await self.loader.stop_all()
+        self.sweeper.close()
+        for what in (self._store, self._own_http):
+            if what is not None:
+                try:
+                    await what.close()
+                except Exception as error:
+                    self.bus.emit(
+                        PluginFailed(
+                            plugin=type(what).__name__, message=f"close failed: {type(error).__name__}: {error}"
+                        )
+                    )
+
+    async def register_provider(self, provider: object | None, config: ProviderConfig) -> ProviderHandle:
+        """Add a provider at run time: a ready instance, or, with None, one made from *config* by its type.
+
+        Raises:
+            ConfigurationError: the configuration does not fit.
+            PluginError: the name is taken, or the provider breaks the hook contract.
+        """
+        if provider is None:
+            handle = await make_provider(self.loader, config, "provider", self.runtime, self.balancer.live)
+        else:
+            await self.loader.take_in(provider, "provider", config.name)
+            handle = make_handle(self.loader, config, provider, self.balancer.live)
+        self.registry.add(handle)
+        self.bus.emit(ProviderRegistered(provider=config.name, provider_type=config.type))
+        return handle
+
+    async def deregister_provider(self, name: str) -> None:
+        """Take a provider out: new requests no longer reach it; those under way end as they may.
+
+        Raises:
+            ModelNotFoundError: there is none of that name.
+        """
+        self.registry.remove(name)
+        self.balancer.forget(name)
+        await self.loader.stop(f"provider:{name}")
+        self.bus.emit(ProviderDeregistered(provider=name))
+
+    def _subscribe_own_observers(self) -> None:
+        (speak if self.config.logging.enabled else silence)("apex_llm_core")
+        self.bus.subscribe("log", EventLog(self.redactor, self.config.logging.level).observe)
+        if self.config.manager.metrics_enabled:
+            self.bus.subscribe("metrics", self.metrics.observe)
+
+    def _register_in_code(self) -> None:
+        plugins, registrar = self.loader.plugins, self.loader.registrar
+        plugins.register_module(BuiltIns(self._environ), "built-in", registrar, None)
+        for position, plugin in enumerate(self._plugins):
+            name = getattr(plugin, "__name__", None) or f"{type(plugin).__name__}[{position}]"
+            plugins.register_module(plugin, name, registrar, None)
+
+    async def _take_default_configuration(self) -> None:
+        providers, failures = await default_providers(self.loader)
+        for failure in failures:
+            self._report(failure)
+        names = ", ".join(provider.name for provider in providers)
+        text = f"no configuration given (--config or APEX_LLM_CONFIG): serving with the defaults of {names}"
+        self.config = attrs.evolve(self.config, providers=tuple(providers), warnings=(text,))
+
+    async def _make_secret_schemes(self) -> None:
+        wanted = {"env": "", "file": ""}
+        for position, provider in enumerate(self.config.providers):
+            if provider.enabled and provider.auth is not None:
+                for name, reference in iter_references(provider.auth.credentials):
+                    wanted.setdefault(reference.partition(":")[0], f"providers[{position}].auth.credentials.{name}")
+        for scheme, key in wanted.items():
+            registration = await self.loader.find("secret_scheme", scheme, key)
+            options = self.config.extensions.get(scheme, {})
+            await self.loader.make(registration, scheme, options, options, scheme)
+            self._schemes[scheme] = self.loader.hook("secret_scheme", scheme, "apex_resolve_secret")
+
+    async def _open_store(self) -> None:
+        if self.config.manager.cache_enabled:
+            state = self.config.state
+            registration = await self.loader.find("state_store", state.type, "state.type")
+            await self.loader.make(registration, state.type, state, state.options, "state.options")
+            factory = self.loader.hook("state_store", state.type, "apex_state_store")
+            self._store = factory({"max_entries": self.config.cache.max_entries, **state.options})
+
+    async def _make_observers(self) -> None:
+        installed = discover(EXTENSIONS) if self.config.extensions else {}
+        for name, options in self.config.extensions.items():
+            plugin = await self.loader.load(installed[name]) if name in installed else name
+            for registration in self.loader.registrar.of_plugin(plugin, "observer"):
+                await self.loader.make(registration, registration.name, options, options, name)
+                observe = self.loader.hook("observer", registration.name, "apex_event")
+                self.bus.subscribe(f"observer:{registration.name}", observe)
+
+    async def _make_strategies(self) -> dict[str, Select]:
+        wanted = {"priority": "", self.config.manager.selection_strategy: "manager.selection_strategy"}
+        for position, route in enumerate(self.config.routes):
+            if route.strategy is not None:
+                wanted.setdefault(route.strategy, f"routes[{position}].strategy")
+        strategies: dict[str, Select] = {}
+        for name, key in wanted.items():
+            registration = await self.loader.find("strategy", name, key)
+            configured = name == self.config.manager.selection_strategy
+            options = self.config.manager.strategy_options if configured else {}
+            await self.loader.make(registration, name, options, options, "manager.strategy_options")
+            strategies[name] = self.loader.hook("strategy", name, "apex_select")
+        return strategies
+
+    async def _make_middleware(self) -> None:
+        # pluggy calls the last registered first, and the first of the array is to be the outermost.
+        for position, middleware in reversed(list(enumerate(self.config.middleware))):
+            if middleware.enabled:
+                key = f"middleware[{position}]"
+                registration = await self.loader.find("middleware", middleware.type, f"{key}.type")
+                name = f"{middleware.type}[{position}]"
+                await self.loader.make(registration, name, middleware, middleware.options, f"{key}.options")
+
+    async def _make_providers(self) -> None:
+        usable = 0
+        for position, config in enumerate(self.config.providers):
+            if not config.enabled:
+                self.registry.add(ProviderHandle(config=config, instance=None, hooks={}))
+                continue
+            try:
+                handle = await make_provider(
+                    self.loader, config, f"providers[{position}]", self.runtime, self.balancer.live
+                )
+            except PluginError as error:
+                self._report(error)
+                continue
+            self.registry.add(handle)
+            usable += 1
+        if self.failures and not usable:
+            raise self.failures[0]
+        if not usable and self.config.files:
+            raise ConfigurationError(
+                "no provider is enabled; add a [[providers]] table", file=self._file(), key="providers"
+            )
+
+    def _compile(self, strategies: Mapping[str, Select]) -> None:
+        config, clock = self.config, self.runtime.clock
+        limiter = Limiter(config.limits, clock)
+        self.router = Router(self.registry, config.manager, config.routes, self.balancer.live)
+        self.selector = Selector(strategies, config.manager.selection_strategy, self.runtime.random)
+        fallback = FallbackHandler(
+            config=config.manager,
+            fallback_models=config.fallback.models,
+            router=self.router,
+            selector=self.selector,
+            balancer=self.balancer,
+            retry=RetryPolicy.of(config.retry, self.runtime.random),
+            limiter=limiter,
+            sweeper=self.sweeper,
+        )
+        plugins = self.loader.plugins
+        self.pipeline = Pipeline(
+            registry=self.registry,
+            fallback=fallback,
+            limiter=limiter,
+            cache=ResponseCache(self._store, config.manager.cache_ttl) if self._store is not None else None,
+            around=Around(
+                generate=plugins.innermost_first("apex_around_generate"),
+                stream=plugins.innermost_first("apex_around_stream"),
+                embed=plugins.innermost_first("apex_around_embed"),
+                image=plugins.innermost_first("apex_around_image"),
+            ),
+        )
+
+    def _report(self, failure: PluginError) -> None:
+        self.failures.append(failure)
+        warnings.warn(f"{failure}; going on without it", ConfigurationWarning, stacklevel=4)
+        self.bus.emit(
+            PluginFailed(
+                plugin=failure.plugin,
+                message=failure.reason,
+                distribution=failure.distribution,
+                version=failure.version,
+            )
+        )
+
+    def _file(self) -> str | None:
+        return self.config.files[0] if self.config.files else None
+
+
+__all__ = ["Generation"]

@@ -1,0 +1,8 @@
+"""Answers kept for repeated requests, and the built-in state store they are kept in."""
+
+from __future__ import annotations
+
+from apex_llm_core.cache.exact import ResponseCache
+from apex_llm_core.cache.memory import MemoryStore
+
+__all__ = ["MemoryStore", "ResponseCache"]

@@ -1,0 +1,73 @@
+"""Hooks from objects to JSON-safe data: every field, None as null, sets sorted, secrets masked."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from apex_llm_core.converters.kinds import is_any, is_container, is_mapping, is_union
+from apex_llm_core.converters.problems import describe
+from apex_llm_core.redaction import MASK, Secret
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+
+def plain(value: Any, converter: Converter) -> Any:
+    """Return JSON-safe data for anything that may stand where any JSON may."""
+    kind = type(value)
+    if value is None or kind in (str, bool, int, float):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"a key of an object must be a string, not {describe(key)}")
+        return {str(key): plain(item, converter) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, converter) for item in value]
+    if isinstance(value, frozenset | set):
+        return sorted(plain(item, converter) for item in value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Secret):
+        return MASK
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, str | Path):
+        return str(value)
+    if attrs.has(kind):
+        return converter.unstructure(value)
+    raise TypeError(f"{kind.__name__} has no JSON form")
+
+
+def _unstructure_class(cls: Any, converter: Converter, spell: Callable[[str], str]) -> Callable[[Any], Any]:
+    from cattrs.gen import make_dict_unstructure_fn, override
+
+    attrs.resolve_types(cls)
+    overrides = {field.name: override(rename=spell(field.name)) for field in attrs.fields(cls)}
+    make: Any = make_dict_unstructure_fn
+    function: Callable[[Any], Any] = make(cls, converter, **overrides)
+    return function
+
+
+def register(converter: Converter, spell: Callable[[str], str]) -> None:
+    """Teach *converter* all of them; *spell* gives the keys of the fields."""
+
+    def free(value: Any) -> Any:
+        return plain(value, converter)
+
+    for leaf in (StrEnum, Secret, Path):
+        converter.register_unstructure_hook(leaf, free)
+    for is_free in (is_any, is_union, is_mapping, is_container):
+        converter.register_unstructure_hook_func(is_free, free)
+    converter.register_unstructure_hook_func(lambda cls: cls == tuple[float, ...], list)
+    factory: Any = converter.register_unstructure_hook_factory
+    factory(attrs.has, lambda cls, converter: _unstructure_class(cls, converter, spell))
+
+
+__all__ = ["plain", "register"]

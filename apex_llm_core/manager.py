@@ -1,0 +1,514 @@
+"""`LLMProviderManager`: the front door."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import attrs
+
+from apex_llm_core.assembly import Generation
+from apex_llm_core.config.loading import load_config, parse_config, parse_provider
+from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError, nearest
+from apex_llm_core.interfaces import HttpClient
+from apex_llm_core.models.events import ConfigurationReloaded
+from apex_llm_core.models.info import ANONYMOUS, Caller, HealthState, HealthStatus, ModelInfo, ProviderCapabilities
+from apex_llm_core.models.messages import ChatMessage
+from apex_llm_core.models.options import (
+    ChatGenerationOptions,
+    EmbeddingOptions,
+    ImageGenerationOptions,
+    TextGenerationOptions,
+)
+from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
+from apex_llm_core.models.results import (
+    ChatGenerationResult,
+    EmbeddingResult,
+    ImageGenerationResult,
+    TextGenerationResult,
+)
+from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+from apex_llm_core.plugin.registry import ProviderHandle
+from apex_llm_core.routing.streams import ChatStream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from apex_llm_core.models.options import ChatKeywords, EmbeddingKeywords, ImageKeywords, TextKeywords
+
+ConfigSource = str | Path | Mapping[str, Any] | Config | None
+Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
+Options = TypeVar("Options", TextGenerationOptions, ChatGenerationOptions, EmbeddingOptions, ImageGenerationOptions)
+R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
+T = TypeVar("T")
+
+
+class LLMProviderManager:
+    """Many LLM providers as one. An async context manager; all methods belong to the event loop it was entered in.
+
+    Args:
+        config: a file's path, a mapping, a `Config`, or nothing: then APEX_LLM_CONFIG, then the installed defaults.
+        plugins: objects with `apex_register` that are not installed as distributions.
+        clock: monotonic seconds.
+        environ: where ``env:`` references and APEX_LLM_* look; the process's environment by default.
+        http: the HTTP client of all providers; one on aiohttp by default.
+    """
+
+    def __init__(
+        self,
+        config: ConfigSource = None,
+        *,
+        plugins: Sequence[object] = (),
+        clock: Callable[[], float] = time.monotonic,
+        environ: Mapping[str, str] | None = None,
+        http: HttpClient | None = None,
+    ) -> None:
+        self._source = config
+        self._plugins = tuple(plugins)
+        self._clock = clock
+        self._environ = os.environ if environ is None else environ
+        self._http = http
+        self._generation: Generation | None = None
+        self._reloading = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+        self._added: dict[str, tuple[object | None, ProviderConfig]] = {}
+        self._prefix = secrets.token_hex(6)
+        self._count = itertools.count(1)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read the configuration and get ready.
+
+        Raises:
+            ConfigurationError: the configuration cannot be used; names file, key and nearest valid name.
+            PluginError: a plugin that cannot be done without is broken.
+        """
+        if self._generation is None:
+            self._generation = await self._make(self._source, None)
+
+    async def close(self) -> None:
+        """Stop all providers and release connections. Requests under way are not waited for."""
+        generation, self._generation = self._generation, None
+        if generation is not None:
+            await generation.shutdown()
+        for task in self._retired:
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def reload(self, config: ConfigSource = None) -> None:
+        """Put another configuration in force; with nothing, read the same source again.
+
+        The new one is complete before it takes over; requests under way finish on the old one. When it cannot be used, the
+        old one stays and the error is raised.
+        """
+        async with self._reloading:
+            earlier = self._running
+            source = self._source if config is None else config
+            generation = await self._make(source, earlier)
+            self._source, self._generation = source, generation
+            task = asyncio.get_running_loop().create_task(_retire(earlier))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            generation.bus.emit(
+                ConfigurationReloaded(providers=tuple(handle.get_name() for handle in generation.registry))
+            )
+
+    # -- generation --------------------------------------------------------------------------------------------------
+
+    async def generate_text(
+        self,
+        prompt: str,
+        options: TextGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
+        **keywords: Unpack[TextKeywords],
+    ) -> TextGenerationResult:
+        """Complete *prompt*. Options may be given as an object, a mapping, or keywords.
+
+        Raises:
+            LLMError: the request failed; `type` says how, `attempts` what was tried.
+        """
+        generation = self._running
+        request = self._text_request(prompt, options, keywords, stream=False)
+        result = await generation.pipeline.generate(*self._prepare(generation, request, caller, "text"))
+        return TextGenerationResult.from_chat(result)
+
+    async def generate_chat(
+        self,
+        messages: Messages,
+        options: ChatGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
+        **keywords: Unpack[ChatKeywords],
+    ) -> ChatGenerationResult:
+        """Answer a conversation: messages, mappings of the same form, or one user message as text.
+
+        Raises:
+            LLMError: the request failed; `type` says how, `attempts` what was tried.
+        """
+        generation = self._running
+        request = self._chat_request(messages, options, keywords, stream=False)
+        return await generation.pipeline.generate(*self._prepare(generation, request, caller, "chat"))
+
+    def generate_text_stream(
+        self,
+        prompt: str,
+        options: TextGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
+        **keywords: Unpack[TextKeywords],
+    ) -> ChatStream:
+        """Complete *prompt* piece by piece; errors come from the iteration, except for a malformed request."""
+        generation = self._running
+        request = self._text_request(prompt, options, keywords, stream=True)
+        request, context = self._prepare(generation, request, caller, "text")
+        return ChatStream(generation.pipeline.stream(request, context), context)
+
+    def generate_chat_stream(
+        self,
+        messages: Messages,
+        options: ChatGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
+        **keywords: Unpack[ChatKeywords],
+    ) -> ChatStream:
+        """Answer a conversation piece by piece; errors come from the iteration, except for a malformed request."""
+        generation = self._running
+        request = self._chat_request(messages, options, keywords, stream=True)
+        request, context = self._prepare(generation, request, caller, "chat")
+        return ChatStream(generation.pipeline.stream(request, context), context)
+
+    async def generate_embedding(
+        self,
+        text: str | Iterable[str],
+        options: EmbeddingOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
+        **keywords: Unpack[EmbeddingKeywords],
+    ) -> EmbeddingResult:
+        """Embed one text or several; `embedding` is the first vector, `embeddings` are all of them.
+
+        Raises:
+            LLMError: the request failed; `type` says how, `attempts` what was tried.
+        """
+        generation = self._running
+        chosen = _options(EmbeddingOptions, options, keywords)
+        texts = (text,) if isinstance(text, str) else tuple(text)
+        request = EmbedRequest(texts=texts, model=chosen.model, options=chosen)
+        return await generation.pipeline.embed(*self._prepare(generation, request, caller, "embed"))
+
+    async def generate_image(
+        self,
+        prompt: str,
+        options: ImageGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
+        **keywords: Unpack[ImageKeywords],
+    ) -> ImageGenerationResult:
+        """Make images from *prompt*.
+
+        Raises:
+            LLMError: the request failed; `type` says how, `attempts` what was tried.
+        """
+        generation = self._running
+        chosen = _options(ImageGenerationOptions, options, keywords)
+        request = ImageRequest(prompt=prompt, model=chosen.model, options=chosen)
+        return await generation.pipeline.image(*self._prepare(generation, request, caller, "image"))
+
+    # -- what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._running.config
+
+    @property
+    def providers(self) -> list[ProviderHandle]:
+        """All configured providers, disabled ones included."""
+        return list(self._running.registry)
+
+    @property
+    def failures(self) -> list[ApexLLMError]:
+        """Plugins that could not be used."""
+        return list(self._running.failures)
+
+    async def get_models(self) -> list[ModelInfo]:
+        """Return the models that requests may name, then what the providers list beyond them.
+
+        A provider that cannot be asked is represented by its configured models.
+        """
+        generation = self._running
+        handles = [handle for handle in generation.registry if handle.enabled]
+        found = [model for handle in handles for model in handle.models]
+        known = {(model.provider, name) for model in found for name in (model.id, model.provider_model_id)}
+        none: list[ModelInfo] = []
+        listed = await self._ask_all(generation, handles, "apex_models", lambda _error: none)
+        for handle, models in zip(handles, listed, strict=True):
+            name = handle.get_name()
+            found.extend(
+                attrs.evolve(model, provider=name)
+                for model in models or ()
+                if (name, model.provider_model_id or model.id) not in known
+            )
+        return found
+
+    def get_capabilities(self) -> dict[str, ProviderCapabilities]:
+        """Return what each enabled provider can do, by its name; `features` are narrowed to the hooks it implements."""
+        return {
+            handle.get_name(): ProviderCapabilities(
+                features=handle.features, models=handle.capabilities.models, served=handle.capabilities.served
+            )
+            for handle in self._running.registry
+            if handle.enabled
+        }
+
+    async def get_health(self) -> dict[str, HealthStatus]:
+        """Check all enabled providers at once and return their states by name."""
+        generation = self._running
+        handles = [handle for handle in generation.registry if handle.enabled]
+        answers = await self._ask_all(
+            generation,
+            handles,
+            "apex_health",
+            lambda error: HealthStatus(status=HealthState.UNAVAILABLE, message=str(error)),
+        )
+        states = {}
+        for handle, answer in zip(handles, answers, strict=True):
+            status = answer or HealthStatus(status=HealthState.UNKNOWN, message="the provider type has no health check")
+            states[handle.get_name()] = status
+            for candidate in handle.candidates.values():
+                candidate.live.health = status.status
+        return states
+
+    def stats(self) -> dict[str, Any]:
+        """Return what happened so far, and the live facts of every candidate, as a JSON-safe document."""
+        generation = self._running
+        return {
+            **generation.metrics.snapshot(),
+            "candidates": [
+                {
+                    "provider": candidate.provider,
+                    "model": candidate.model,
+                    **{name: getattr(candidate.live, name) for name in _LIVE},
+                    "health": candidate.live.health.value,
+                }
+                for handle in generation.registry
+                for candidate in handle.candidates.values()
+            ],
+        }
+
+    # -- coming and going --------------------------------------------------------------------------------------------
+
+    async def register_provider(
+        self,
+        provider: object | None = None,
+        config: ProviderConfig | Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        models: Iterable[str | ModelConfig] = (),
+    ) -> ProviderHandle:
+        """Add a provider at run time.
+
+        Either a ready instance (*provider*, with its *name* and *models*, or a *config* that tells both), or a *config*
+        whose `type` is an installed provider type. It survives reloads.
+
+        Raises:
+            ConfigurationError: the configuration does not fit.
+            PluginError: the name is taken, or the provider breaks the hook contract.
+        """
+        generation = self._running
+        if config is None:
+            if provider is None or name is None:
+                raise InvalidRequestError("register_provider needs a config, or a provider and its name")
+            listed = tuple(ModelConfig(id=model) if isinstance(model, str) else model for model in models)
+            chosen = ProviderConfig(name=name, type=name, models=listed)
+        elif isinstance(config, ProviderConfig):
+            chosen = config
+        else:
+            chosen, notices = parse_provider(config)
+            for notice in notices:
+                warnings.warn(notice, ConfigurationWarning, stacklevel=2)
+        handle = await generation.register_provider(provider, chosen)
+        self._added[chosen.name] = (provider, chosen)
+        return handle
+
+    async def deregister_provider(self, name: str) -> None:
+        """Take a provider out: new requests no longer reach it, those under way end as they may.
+
+        Raises:
+            ModelNotFoundError: there is none of that name; the nearest is in the message.
+        """
+        await self._running.deregister_provider(name)
+        self._added.pop(name, None)
+
+    def subscribe(self, name: str, observe: Callable[[Any], None]) -> None:
+        """Call *observe* with every event; synchronously, so it must not block."""
+        self._running.bus.subscribe(name, observe)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> Generation:
+        generation = self._generation
+        if generation is None:
+            raise RuntimeError(
+                "the manager is not running; use it as `async with LLMProviderManager(…) as manager:` or await start()"
+            )
+        return generation
+
+    async def _make(self, source: ConfigSource, earlier: Generation | None) -> Generation:
+        config = await self._read(source)
+        generation = Generation(
+            config,
+            plugins=self._plugins,
+            environ=self._environ,
+            clock=self._clock,
+            http=self._http,
+            earlier=earlier,
+        )
+        await generation.start()
+        for provider, added in list(self._added.values()):
+            await generation.register_provider(provider, added)
+        return generation
+
+    async def _read(self, source: ConfigSource) -> Config | None:
+        if isinstance(source, Config):
+            return source
+        known = tuple(discover(EXTENSIONS))
+        if isinstance(source, Mapping):
+            return parse_config(source, extensions=known)
+        return await asyncio.to_thread(load_config, source, environ=self._environ, extensions=known)
+
+    def _text_request(
+        self, prompt: str, options: TextGenerationOptions | Mapping[str, Any] | None, keywords: Any, *, stream: bool
+    ) -> GenerateRequest:
+        chosen = _options(TextGenerationOptions, options, keywords)
+        if not isinstance(prompt, str):
+            raise InvalidRequestError(f"the prompt is a {type(prompt).__name__}; expected str")
+        if not prompt:
+            raise InvalidRequestError("the prompt is empty")
+        messages = (ChatMessage(role="user", content=prompt),)
+        return GenerateRequest(kind="text", messages=messages, model=chosen.model, options=chosen, stream=stream)
+
+    def _chat_request(
+        self,
+        messages: Messages,
+        options: ChatGenerationOptions | Mapping[str, Any] | None,
+        keywords: Any,
+        *,
+        stream: bool,
+    ) -> GenerateRequest:
+        chosen = _options(ChatGenerationOptions, options, keywords)
+        return GenerateRequest(
+            kind="chat", messages=_messages(messages), model=chosen.model, options=chosen, stream=stream
+        )
+
+    def _prepare(self, generation: Generation, request: R, caller: Caller, operation: str) -> tuple[R, CallContext]:
+        if not request.model:
+            request = attrs.evolve(request, model=generation.router.default_model(request))
+        deadline = request.options.deadline
+        if deadline is None:
+            deadline = generation.config.manager.deadline
+        context = CallContext(
+            request_id=caller.request_id or f"{self._prefix}-{next(self._count)}",
+            operation=operation,
+            caller=caller,
+            clock=self._clock,
+            deadline=self._clock() + deadline if deadline else None,
+            emit=generation.bus.emit,
+        )
+        return request, context
+
+    async def _ask_all(
+        self, generation: Generation, handles: Sequence[ProviderHandle], hook: str, failed: Callable[[Exception], T]
+    ) -> list[T | None]:
+        """Call *hook* of all *handles* at once, with a timeout each; None where a provider has no such hook."""
+        seconds = generation.config.manager.health_timeout
+
+        async def ask(handle: ProviderHandle) -> T | None:
+            function: Callable[[CallContext], Awaitable[T]] | None = handle.hooks.get(hook)
+            if function is None:
+                return None
+            context = CallContext(
+                request_id=f"{self._prefix}-{next(self._count)}",
+                operation=hook.removeprefix("apex_"),
+                clock=self._clock,
+                deadline=self._clock() + seconds,
+                emit=generation.bus.emit,
+            )
+            try:
+                async with asyncio.timeout(seconds):
+                    return await function(context)
+            except TimeoutError as error:
+                message = str(error) or f"no answer within {seconds:g} seconds"
+                return failed(LLMError(message, provider=handle.get_name()))
+            except Exception as error:
+                return failed(error)
+
+        return list(await asyncio.gather(*(ask(handle) for handle in handles)))
+
+
+_LIVE = ("in_flight", "attempts", "latency", "time_to_first_chunk", "success_rate", "breaker")
+
+
+async def _retire(generation: Generation) -> None:
+    await generation.pipeline.drained()
+    await generation.shutdown()
+
+
+def _options(kind: type[Options], options: Options | Mapping[str, Any] | None, keywords: Any) -> Options:
+    """Return options of *kind* from an object, a mapping and keywords; keywords win."""
+    if isinstance(options, Mapping):
+        from apex_llm_core.converters import structure
+
+        options = structure(options, kind)
+    try:
+        if options is None:
+            return kind(**keywords)
+        if not isinstance(options, kind):
+            raise InvalidRequestError(
+                f"options are {type(options).__name__}; expected {kind.__name__}, a mapping or None"
+            )
+        return attrs.evolve(options, **keywords) if keywords else options
+    except TypeError as error:
+        unknown = sorted(set(keywords) - {attribute.name for attribute in attrs.fields(kind)})
+        if not unknown:
+            raise InvalidRequestError(f"the options do not fit: {error}", original_error=error) from error
+        hint = nearest(unknown[0], (attribute.name for attribute in attrs.fields(kind)))
+        raise InvalidRequestError(f"unknown option {unknown[0]!r}{hint}", original_error=error) from error
+
+
+def _messages(messages: Messages) -> tuple[ChatMessage, ...]:
+    if isinstance(messages, str):
+        return (ChatMessage(role="user", content=messages),)
+    if any(isinstance(message, Mapping) for message in messages):
+        from apex_llm_core.converters import structure
+
+        return tuple(
+            structure(message, ChatMessage, path=f"messages[{position}]") if isinstance(message, Mapping) else message
+            for position, message in enumerate(messages)
+        )
+    return tuple(messages)  # type: ignore[arg-type]
+
+
+__all__ = ["LLMProviderManager"]

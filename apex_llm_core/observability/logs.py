@@ -1,0 +1,85 @@
+"""Log lines through loguru, as a library should: silent until the application asks.
+
+The application switches lines on with `loguru.logger.enable("apex_llm_core")` (or a plugin's package name), or with
+``[logging] enabled = true``. Sinks are the application's; none is added here.
+"""
+
+from __future__ import annotations
+
+import attrs
+from loguru import logger
+
+from apex_llm_core.models.events import (
+    AttemptFinished,
+    BreakerChanged,
+    ConfigurationReloaded,
+    Event,
+    FellBack,
+    LimitRejected,
+    PluginFailed,
+    ProviderDeregistered,
+    ProviderRegistered,
+    RequestFinished,
+    RetryScheduled,
+)
+from apex_llm_core.redaction import Redactor
+
+_LEVELS: dict[type[Event], str] = {
+    AttemptFinished: "DEBUG",
+    BreakerChanged: "WARNING",
+    ConfigurationReloaded: "INFO",
+    FellBack: "WARNING",
+    LimitRejected: "WARNING",
+    PluginFailed: "ERROR",
+    ProviderDeregistered: "INFO",
+    ProviderRegistered: "INFO",
+    RequestFinished: "INFO",
+    RetryScheduled: "INFO",
+}
+
+
+def silence(package: str) -> None:
+    """Keep *package* from logging, unless the application has already decided about it.
+
+    loguru has no public question for that decision, so its list is read if it is where it has always been; without it,
+    silence comes first.
+    """
+    decided = getattr(getattr(logger, "_core", None), "activation_list", ())
+    if not any(name and (package + ".").startswith(name) for name, _ in decided):
+        logger.disable(package)
+
+
+def speak(package: str) -> None:
+    """Let *package* log."""
+    logger.enable(package)
+
+
+class EventLog:
+    """An observer that writes one line per event, with the event's fields beside it and every secret scrubbed."""
+
+    def __init__(self, redactor: Redactor, level: str) -> None:
+        self._redactor = redactor
+        least = logger.level(level).no
+        self._levels = {kind: name for kind, name in _LEVELS.items() if logger.level(name).no >= least}
+        # Lazy: while nobody listens, an event costs a look-up and nothing is formatted.
+        self._logger = logger.opt(lazy=True)
+
+    def observe(self, event: Event) -> None:
+        """Write *event*."""
+        level = self._levels.get(type(event))
+        if level is not None:
+            self._logger.log(level, "{event}", event=lambda: self._line(event), fields=lambda: self._fields(event))
+
+    def _line(self, event: Event) -> str:
+        fields = " ".join(f"{name}={value}" for name, value in self._fields(event).items())
+        return f"{type(event).__name__} {fields}"
+
+    def _fields(self, event: Event) -> dict[str, str]:
+        return {
+            name: self._redactor.scrub(str(value))
+            for name, value in attrs.asdict(event, recurse=False).items()
+            if value is not None and value != ""
+        }
+
+
+__all__ = ["EventLog", "silence", "speak"]

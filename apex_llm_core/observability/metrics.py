@@ -1,0 +1,123 @@
+"""The metrics collector: counts what happened, for `stats()` and for exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from apex_llm_core.models.events import AttemptFinished, BreakerChanged, Event, FellBack, LimitRejected, RequestFinished
+from apex_llm_core.models.results import Usage
+
+
+@attrs.define(kw_only=True, eq=False)
+class _Requests:
+    """Counts of one (operation, provider, model)."""
+
+    outcomes: dict[str, int] = attrs.field(factory=dict)
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: int = 0
+    #: Sum over the requests whose cost is known.
+    cost: float = 0.0
+    #: Successful requests whose cost is not known.
+    cost_unknown: int = 0
+    from_cache: int = 0
+
+    def add(self, event: RequestFinished) -> None:
+        self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
+        self.seconds += event.duration
+        if event.cached:
+            self.from_cache += 1
+            return
+        if event.usage is not None:
+            self._add_usage(event.usage)
+        if event.cost is not None:
+            self.cost += event.cost
+        elif event.outcome == "ok":
+            self.cost_unknown += 1
+
+    def _add_usage(self, usage: Usage) -> None:
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.estimated += usage.estimated
+
+
+class MetricsCollector:
+    """An observer that adds up; reading is `snapshot`."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, str, str], _Requests] = {}
+        self._attempts: dict[tuple[str, str], dict[str, int]] = {}
+        self._fallbacks: dict[tuple[str, str], int] = {}
+        self._breaker_changes: dict[tuple[str, str], int] = {}
+        self._limit_rejections: dict[str, int] = {}
+        self._by_type: dict[type[Event], Callable[[Any], None]] = {
+            RequestFinished: self._request,
+            AttemptFinished: self._attempt,
+            FellBack: self._fallback,
+            BreakerChanged: self._breaker,
+            LimitRejected: self._limit,
+        }
+
+    def observe(self, event: Event) -> None:
+        """Count *event*."""
+        count = self._by_type.get(type(event))
+        if count is not None:
+            count(event)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all counts as a JSON-safe document. Durations in seconds; `cost` covers what is known, `cost_unknown` counts the rest."""
+        return {
+            "requests": [
+                {
+                    "operation": operation,
+                    "provider": provider or None,
+                    "model": model,
+                    **attrs.asdict(counts),
+                    "count": sum(counts.outcomes.values()),
+                }
+                for (operation, provider, model), counts in self._requests.items()
+            ],
+            "attempts": [
+                {"provider": provider, "model": model, "outcomes": dict(outcomes)}
+                for (provider, model), outcomes in self._attempts.items()
+            ],
+            "fallbacks": [
+                {"from": left, "to": taken, "count": count} for (left, taken), count in self._fallbacks.items()
+            ],
+            "breaker_changes": [
+                {"provider": provider, "model": model, "count": count}
+                for (provider, model), count in self._breaker_changes.items()
+            ],
+            "limit_rejections": dict(self._limit_rejections),
+        }
+
+    def _request(self, event: RequestFinished) -> None:
+        key = (event.operation, event.provider or "", event.model)
+        counts = self._requests.get(key)
+        if counts is None:
+            counts = self._requests[key] = _Requests()
+        counts.add(event)
+
+    def _attempt(self, event: AttemptFinished) -> None:
+        outcomes = self._attempts.setdefault((event.provider, event.model), {})
+        outcomes[event.outcome] = outcomes.get(event.outcome, 0) + 1
+
+    def _fallback(self, event: FellBack) -> None:
+        key = (event.from_provider, event.to_provider)
+        self._fallbacks[key] = self._fallbacks.get(key, 0) + 1
+
+    def _breaker(self, event: BreakerChanged) -> None:
+        key = (event.provider, event.model)
+        self._breaker_changes[key] = self._breaker_changes.get(key, 0) + 1
+
+    def _limit(self, event: LimitRejected) -> None:
+        self._limit_rejections[event.limit] = self._limit_rejections.get(event.limit, 0) + 1
+
+
+__all__ = ["MetricsCollector"]

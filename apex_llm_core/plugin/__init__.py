@@ -1,0 +1,1 @@
+"""Discovery, validation and registration of plugins, and the registry of configured providers."""

@@ -1,0 +1,1 @@
+"""Resilience: each policy is one module, pure where it keeps state; none knows routing or observability."""

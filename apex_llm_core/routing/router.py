@@ -1,0 +1,163 @@
+"""The router: which candidates could serve a request, by its model, its explicit provider, its needs and the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+import attrs
+
+from apex_llm_core.config.schema import ManagerConfig, RouteConfig
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import ModelNotFoundError
+from apex_llm_core.models.candidates import Candidate, LiveFacts
+from apex_llm_core.models.requests import Request
+from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Route:
+    """Where one request may go: never empty. `strategy` None is the configured one."""
+
+    model: str
+    candidates: tuple[Candidate, ...]
+    #: Identities of `candidates`, to check a ranking against.
+    identities: frozenset[int]
+    strategy: str | None = None
+    #: The name of the rule that applied.
+    rule: str | None = None
+
+
+class Router:
+    """Finds routes and remembers them; what was found is dropped when the registry changes."""
+
+    def __init__(
+        self,
+        registry: ProviderRegistry,
+        manager: ManagerConfig,
+        rules: Sequence[RouteConfig],
+        live: Callable[[str, str], LiveFacts],
+    ) -> None:
+        self._registry = registry
+        self._default_provider = manager.default_provider
+        self._default_model = manager.default_model
+        self._rules = tuple(rules)
+        self._live = live
+        self._routes: dict[tuple[str, frozenset[str], str | None, int], Route] = {}
+        self._version = registry.version
+
+    def default_model(self, request: Request) -> str:
+        """Return the model of a request that names none.
+
+        The explicitly asked provider decides first, then `default_model`, `default_provider`, and the most preferred
+        provider that has a model for what the request needs.
+
+        Raises:
+            ModelNotFoundError: nobody has one.
+        """
+        explicit = request.options.provider
+        if explicit is None and self._default_model is not None:
+            return self._default_model
+        if explicit is not None:
+            handles = [self._registry.get(explicit)]
+        else:
+            handles = sorted((h for h in self._registry if h.enabled), key=lambda handle: handle.config.priority)
+            if self._default_provider is not None:
+                handles.sort(key=lambda handle: handle.get_name() != self._default_provider)
+        for handle in handles:
+            for model, candidate in handle.candidates.items():
+                if handle.serves(candidate, request.needs):
+                    return model
+        where = f"provider {explicit!r} lists no model" if explicit is not None else "no configured model"
+        raise ModelNotFoundError(
+            f"the request names no model and {where} can do {_words(request.needs)}; pass model=…", provider=explicit
+        )
+
+    def route(self, request: Request, context: CallContext) -> Route:
+        """Return the candidates of *request*.
+
+        Raises:
+            ModelNotFoundError: unknown model or provider, or no candidate can do what the request needs; names the nearest.
+        """
+        if self._version != self._registry.version:
+            self._routes.clear()
+            self._version = self._registry.version
+        number = self._matching_rule(request, context) if self._rules else -1
+        provider = request.options.provider
+        key = (request.model, request.needs, provider, number)
+        found = self._routes.get(key)
+        if found is None:
+            found = self._find(request, self._rules[number] if number >= 0 else None)
+            # Unlisted models are the caller's words: remembering them all would be a leak.
+            if provider is None or request.model in self._registry.get(provider).candidates:
+                self._routes[key] = found
+        return found
+
+    def _matching_rule(self, request: Request, context: CallContext) -> int:
+        caller = context.caller
+        for number, rule in enumerate(self._rules):
+            if (
+                fnmatchcase(request.model, rule.model)
+                and (rule.operation is None or rule.operation in request.needs)
+                and (rule.user is None or fnmatchcase(caller.user or "", rule.user))
+                and (rule.tier is None or fnmatchcase(caller.tier or "", rule.tier))
+                and (rule.role is None or rule.role in caller.roles)
+            ):
+                return number
+        return -1
+
+    def _find(self, request: Request, rule: RouteConfig | None) -> Route:
+        model = rule.to_model if rule is not None and rule.to_model is not None else request.model
+        provider = request.options.provider
+        if provider is not None:
+            handle = self._registry.get(provider)
+            if not handle.enabled:
+                raise ModelNotFoundError(f"provider {provider!r} is disabled in the configuration", provider=provider)
+            candidates: tuple[Candidate, ...] = (handle.candidate(model, self._live),)
+        else:
+            candidates = self._registry.candidates(model)
+        if rule is not None:
+            candidates = self._allowed(candidates, rule, model)
+        able = tuple(c for c in candidates if self._registry.get(c.provider).serves(c, request.needs))
+        if not able:
+            raise ModelNotFoundError(self._inability(model, candidates, request.needs), model=model, provider=provider)
+        return Route(
+            model=model,
+            candidates=able,
+            identities=frozenset(map(id, able)),
+            strategy=rule.strategy if rule is not None else None,
+            rule=rule.name or None if rule is not None else None,
+        )
+
+    @staticmethod
+    def _allowed(candidates: tuple[Candidate, ...], rule: RouteConfig, model: str) -> tuple[Candidate, ...]:
+        wanted_tags = frozenset(rule.tags)
+        allowed = tuple(
+            candidate
+            for candidate in candidates
+            if (not rule.providers or candidate.provider in rule.providers)
+            and (not rule.regions or candidate.region in rule.regions)
+            and wanted_tags <= candidate.tags
+        )
+        if not allowed:
+            raise ModelNotFoundError(
+                f"the routing rule {rule.name or rule.model!r} leaves no provider for model {model!r}; "
+                f"without it: {', '.join(candidate.provider for candidate in candidates)}",
+                model=model,
+            )
+        return allowed
+
+    def _inability(self, model: str, candidates: Sequence[Candidate], needs: frozenset[str]) -> str:
+        lacking = []
+        for candidate in candidates:
+            handle: ProviderHandle = self._registry.get(candidate.provider)
+            missing = sorted(need for need in needs if not handle.serves(candidate, frozenset({need})))
+            lacking.append(f"{candidate.provider} lacks {', '.join(missing) or 'the combination'}")
+        return f"model {model!r} cannot do {_words(needs)}: {'; '.join(lacking)}"
+
+
+def _words(needs: frozenset[str]) -> str:
+    return ", ".join(sorted(needs))
+
+
+__all__ = ["Route", "Router"]

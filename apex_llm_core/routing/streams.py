@@ -1,0 +1,91 @@
+"""What a caller holds of a streamed answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import Attempt
+from apex_llm_core.hookspecs import ChunkBatch
+from apex_llm_core.models.results import ChatGenerationChunk, Usage
+
+
+class ChatStream:
+    """Chunks of one answer: ``async for chunk in stream``.
+
+    Nothing is sent before the first chunk is asked for. Leave early by ``async with stream:`` or `aclose()`, which close
+    the upstream at once.
+    """
+
+    def __init__(self, batches: AsyncGenerator[ChunkBatch, None], context: CallContext) -> None:
+        self._batches = batches
+        self._context = context
+        self._pending: Iterator[ChatGenerationChunk] = iter(())
+
+    @property
+    def request_id(self) -> str:
+        """The correlation id of the request."""
+        return self._context.request_id
+
+    @property
+    def provider(self) -> str | None:
+        """The provider that answers, None before the first chunk."""
+        return self._context.delivery.provider
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, None before the first chunk."""
+        return self._context.delivery.model
+
+    @property
+    def cost(self) -> float | None:
+        """The cost of the answer once its usage is known, None while it is not or when a price is unknown."""
+        return self._context.delivery.cost
+
+    @property
+    def usage(self) -> Usage | None:
+        """The token counts once the provider has told them."""
+        return self._context.delivery.usage
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts that have ended so far."""
+        return tuple(self._context.attempts)
+
+    def __aiter__(self) -> AsyncIterator[ChatGenerationChunk]:
+        return self
+
+    async def __anext__(self) -> ChatGenerationChunk:
+        for chunk in self._pending:
+            return chunk
+        while True:
+            self._pending = iter(await anext(self._batches))
+            for chunk in self._pending:
+                return chunk
+
+    async def batches(self) -> AsyncIterator[ChunkBatch]:
+        """Yield lists of chunks: all that one network read brought."""
+        left = list(self._pending)
+        if left:
+            yield left
+        async with aclosing(self._batches) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def aclose(self) -> None:
+        """Close the upstream; safe to call at any time."""
+        await self._batches.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+__all__ = ["ChatStream"]

@@ -1,0 +1,170 @@
+"""The HTTP client of a generation of providers: one pool of connections, opened inside the running loop at first use."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import ServiceUnavailableError
+from apex_llm_core.transport.request import AiohttpResponse, check_head, concerned, meaning_of
+
+if TYPE_CHECKING:
+    from aiohttp import ClientRequest, ClientSession, ClientTimeout, TCPConnector
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+    from yarl import URL
+
+#: aiohttp writes bytes in one piece up to this size; larger bodies go out in portions, so that the loop stays free.
+_ONE_PIECE = 1 << 20
+
+#: The `touch` of the request that the running task sends; how it reaches the connector.
+_alive: ContextVar[Callable[[], None]] = ContextVar("apex_llm_alive")
+
+
+class AiohttpClient:
+    """HTTP without surprises; implements `interfaces.HttpClient`.
+
+    There are no time limits in here: whoever calls watches for silence and cancels. Therefore every sign of life (connected,
+    a portion of a large body sent, the head, every read) calls the context's `touch`. Cancelling closes the connection.
+    Redirects are answers like any other, cookies are neither kept nor sent, and the address is sent exactly as given: it may
+    be signed.
+
+    Args:
+        max_body_bytes: the largest body that `HttpResponse.read` accepts, after decompression.
+        limit_per_host: connections to one host and port at the same time, 0 for no limit; more requests wait.
+        trust_env: use the proxies of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. The user's netrc is never used.
+    """
+
+    def __init__(self, *, max_body_bytes: int = 100 << 20, limit_per_host: int = 0, trust_env: bool = False) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._limit_per_host = limit_per_host
+        self._trust_env = trust_env
+        self._proxies: dict[str, str] = {}
+        self._session: ClientSession | None = None
+        self._closed = False
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        context: CallContext,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> AiohttpResponse:
+        """Send one request and return when the head of the answer is there, whatever its status.
+
+        Raises:
+            InvalidRequestError: the method, the address or a header cannot be sent.
+            ServiceUnavailableError: no connection, or it broke before the head was complete.
+            LLMTimeoutError: the operating system gave up connecting.
+        """
+        check_head(method, url, headers)
+        session = self._session or self._open(context)
+        target = _parse(url, context)
+        where = _where(target)
+        alive = _alive.set(context.touch)
+        try:
+            response = await session.request(
+                method,
+                target,
+                headers=headers,
+                data=_Upload(body, context.touch) if body is not None and len(body) > _ONE_PIECE else body,
+                allow_redirects=False,
+                proxy=self._proxy(target) if self._proxies else None,
+            )
+        except Exception as error:
+            meaning = meaning_of(error, where=where, context=context)
+            if meaning is None:
+                raise
+            raise meaning from error
+        finally:
+            _alive.reset(alive)
+        context.touch()
+        return AiohttpResponse(response, context=context, where=where, max_body_bytes=self._max_body_bytes)
+
+    async def close(self) -> None:
+        """Close all connections, also those in use; nothing can be sent afterwards."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self, context: CallContext) -> ClientSession:
+        if self._closed:
+            raise ServiceUnavailableError("the HTTP client is closed", retryable=False, **concerned(context))
+        import aiohttp
+
+        if self._trust_env:
+            from urllib.request import getproxies
+
+            self._proxies = getproxies()
+        self._session = aiohttp.ClientSession(
+            connector=_connector(self._limit_per_host),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+        )
+        return self._session
+
+    def _proxy(self, target: URL) -> str | None:
+        # aiohttp's own trust_env also sends what netrc has for the host, or fails when the request is authenticated already.
+        from urllib.request import proxy_bypass
+
+        if proxy_bypass(f"{target.host}:{target.port}"):
+            return None
+        return self._proxies.get(target.scheme, self._proxies.get("all"))
+
+
+class _Upload(io.BytesIO):
+    """A large body; every portion that aiohttp takes of it is a sign of life."""
+
+    def __init__(self, body: bytes, touch: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._touch = touch
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._touch()
+        return super().read(size)
+
+
+def _connector(limit_per_host: int) -> TCPConnector:
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        # aiohttp's tracing would tell the same for a tenth of the cost of the whole request.
+        async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+            connection = await super().connect(req, traces, timeout)
+            _alive.get()()
+            return connection
+
+    return Connector(limit=0, limit_per_host=limit_per_host, resolver=aiohttp.ThreadedResolver())
+
+
+def _parse(url: str, context: CallContext) -> URL:
+    from yarl import URL
+
+    reason: ValueError | None = None
+    try:
+        target = URL(url, encoded=True)
+        if target.scheme in ("http", "https") and target.raw_host:
+            return target
+    except ValueError as error:
+        reason = error
+    raise ServiceUnavailableError(
+        "the endpoint is no address of the form https://host[:port]/path",
+        retryable=False,
+        original_error=reason,
+        **concerned(context),
+    ) from reason
+
+
+def _where(target: URL) -> str:
+    """Return host and port for messages, without credentials that may stand before them."""
+    host = target.host or ""
+    return f"[{host}]:{target.port}" if ":" in host else f"{host}:{target.port}"
+
+
+__all__ = ["AiohttpClient"]
