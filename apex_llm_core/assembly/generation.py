@@ -152,8 +152,10 @@ class Generation:
         self.bus.emit(ProviderDeregistered(provider=name))
 
     def _subscribe_own_observers(self) -> None:
-        (speak if self.config.logging.enabled else silence)("apex_llm_core")
-        self.bus.subscribe("log", EventLog(self.redactor, self.config.logging.level).observe)
+        if self.config.logging.enabled:
+            speak("apex_llm_core")
+        if not silence("apex_llm_core"):
+            self.bus.subscribe("log", EventLog(self.redactor, self.config.logging.level).observe)
         if self.config.manager.metrics_enabled:
             self.bus.subscribe("metrics", self.metrics.observe)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from apex_llm_core.errors import LLMErrorType
+from apex_llm_core.errors import Attempt, LLMErrorType
 from apex_llm_core.models.results import Usage
 
 
@@ -42,15 +42,10 @@ class AttemptFinished(Event):
     """One upstream call ended, for a stream when the stream ended; `outcome` as in `RequestFinished`."""
 
     operation: str
-    provider: str
-    model: str
-    number: int
     outcome: str
-    duration: float
+    attempt: Attempt
+    #: Seconds.
     time_to_first_chunk: float | None = None
-    error_type: LLMErrorType | None = None
-    message: str = ""
-    status_code: int | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """Log lines through loguru, as a library should: silent until the application asks.
 
-The application switches lines on with `loguru.logger.enable("apex_llm_core")` (or a plugin's package name), or with
-``[logging] enabled = true``. Sinks are the application's; none is added here.
+The application switches lines on with `loguru.logger.enable("apex_llm_core")` (or a plugin's package name) before the
+manager starts, or with ``[logging] enabled = true``. Sinks are the application's; none is added here.
 """
 
 from __future__ import annotations
@@ -38,15 +38,18 @@ _LEVELS: dict[type[Event], str] = {
 }
 
 
-def silence(package: str) -> None:
-    """Keep *package* from logging, unless the application has already decided about it.
+def silence(package: str) -> bool:
+    """Keep *package* from logging, unless the application has already decided about it; return whether it is silent now.
 
     loguru has no public question for that decision, so its list is read if it is where it has always been; without it,
     silence comes first.
     """
     decided = getattr(getattr(logger, "_core", None), "activation_list", ())
-    if not any(name and (package + ".").startswith(name) for name, _ in decided):
-        logger.disable(package)
+    for name, enabled in decided:
+        if name and (package + ".").startswith(name):
+            return not enabled
+    logger.disable(package)
+    return True
 
 
 def speak(package: str) -> None:

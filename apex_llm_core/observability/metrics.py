@@ -105,7 +105,10 @@ class MetricsCollector:
         counts.add(event)
 
     def _attempt(self, event: AttemptFinished) -> None:
-        outcomes = self._attempts.setdefault((event.provider, event.model), {})
+        key = (event.attempt.provider, event.attempt.model)
+        outcomes = self._attempts.get(key)
+        if outcomes is None:
+            outcomes = self._attempts[key] = {}
         outcomes[event.outcome] = outcomes.get(event.outcome, 0) + 1
 
     def _fallback(self, event: FellBack) -> None:

@@ -68,12 +68,12 @@ class CircuitBreaker:
         "_clock",
         "_count",
         "_epoch",
-        "on_change",
         "_opened_at",
         "_permits",
         "_probes",
         "_reset",
         "_threshold",
+        "on_change",
         "state",
     )
 
@@ -90,6 +90,7 @@ class CircuitBreaker:
         self._reset = reset_timeout
         self._permits = half_open_permits
         self._clock = clock
+        #: May be replaced: whoever takes the breaker over is told from then on.
         self.on_change = on_change
         #: Read it freely, never write it. It stays "open" after `reset_timeout` until somebody asks.
         self.state: BreakerState = "closed"

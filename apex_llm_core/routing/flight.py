@@ -103,32 +103,30 @@ class Flight:
 
     def _record(self, outcome: str, duration: float, error: LLMError | None) -> None:
         context, candidate = self.context, self.candidate
-        context.attempts.append(
-            Attempt(
+        if error is None:
+            attempt = Attempt(
+                number=context.attempt, provider=candidate.provider, model=candidate.model, duration=duration
+            )
+        else:
+            attempt = Attempt(
                 number=context.attempt,
                 provider=candidate.provider,
                 model=candidate.model,
                 duration=duration,
-                error_type=error.type if error is not None else None,
-                message=error.message if error is not None else "",
-                status_code=error.status_code if error is not None else None,
-                retry_after=error.retry_after if error is not None else None,
-                request_id=error.request_id if error is not None else None,
+                error_type=error.type,
+                message=error.message,
+                status_code=error.status_code,
+                retry_after=error.retry_after,
+                request_id=error.request_id,
             )
-        )
+        context.attempts.append(attempt)
         context.emit(
             AttemptFinished(
                 request_id=context.request_id,
                 operation=context.operation,
-                provider=candidate.provider,
-                model=candidate.model,
-                number=context.attempt,
                 outcome=outcome,
-                duration=duration,
+                attempt=attempt,
                 time_to_first_chunk=self.first_chunk_after,
-                error_type=error.type if error is not None else None,
-                message=error.message if error is not None else "",
-                status_code=error.status_code if error is not None else None,
             )
         )
 

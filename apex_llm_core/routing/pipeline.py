@@ -16,7 +16,7 @@ import attrs
 
 from apex_llm_core.cache.exact import ResponseCache
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import ApexLLMError, LLMError, ServiceUnavailableError, UnknownError
+from apex_llm_core.errors import ApexLLMError, Attempt, LLMError, ServiceUnavailableError, UnknownError
 from apex_llm_core.hookspecs import ChunkBatch, EmbedHandler, GenerateHandler, ImageHandler, StreamHandler
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import RequestFinished
@@ -80,6 +80,9 @@ class Pipeline:
         self._cache = cache
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
+        self._call_generate = partial(self._call, "apex_generate", ChatGenerationResult)
+        self._call_embed = partial(self._call, "apex_embed", EmbeddingResult)
+        self._call_image = partial(self._call, "apex_image", ImageGenerationResult)
         self.generate: GenerateHandler = partial(self._observed, fold(around.generate, self._generate))
         self.embed: EmbedHandler = partial(self._observed, fold(around.embed, self._embed))
         self.image: ImageHandler = partial(self._observed, fold(around.image, self._image))
@@ -139,15 +142,17 @@ class Pipeline:
         _emit(request, context, started, "ok", usage=delivery.usage, cost=delivery.cost, stream=True, first=first)
 
     async def _generate(self, request: GenerateRequest, context: CallContext) -> ChatGenerationResult:
-        return await self._whole("apex_generate", ChatGenerationResult, request, context)
+        return await self._whole(self._call_generate, ChatGenerationResult, request, context)
 
     async def _embed(self, request: EmbedRequest, context: CallContext) -> EmbeddingResult:
-        return await self._whole("apex_embed", EmbeddingResult, request, context)
+        return await self._whole(self._call_embed, EmbeddingResult, request, context)
 
     async def _image(self, request: ImageRequest, context: CallContext) -> ImageGenerationResult:
-        return await self._whole("apex_image", ImageGenerationResult, request, context)
+        return await self._whole(self._call_image, ImageGenerationResult, request, context)
 
-    async def _whole(self, hook: str, kind: type[Result], request: Any, context: CallContext) -> Result:
+    async def _whole(
+        self, call: Callable[[Any, Flight], Awaitable[Result]], kind: type[Result], request: Any, context: CallContext
+    ) -> Result:
         cache = self._cache
         key = cache.key(request, context.caller) if cache is not None else None
         if cache is not None and key is not None:
@@ -156,7 +161,7 @@ class Pipeline:
                 return kept
         leave = self._enter(request, context)
         try:
-            result: Result = await self._fallback.run(request, context, partial(self._call, hook, kind))
+            result: Result = await self._fallback.run(request, context, call)
         finally:
             if leave is not None:
                 leave()
@@ -172,7 +177,7 @@ class Pipeline:
                 f"provider {candidate.provider!r} returned {type(result).__name__} from {hook}; expected {kind.__name__}"
             )
         flight.succeed()
-        return attrs.evolve(result, cost=cost_of(candidate, result.usage), attempts=tuple(flight.context.attempts))
+        return _settled(result, cost_of(candidate, result.usage), tuple(flight.context.attempts))
 
     async def _stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
         leave = self._enter(request, context)
@@ -263,6 +268,24 @@ def _truncated(candidate: Candidate) -> ServiceUnavailableError:
         provider=candidate.provider,
         model=candidate.model,
     )
+
+
+def _settled(result: Result, cost: float | None, attempts: tuple[Attempt, ...]) -> Result:
+    """Return a copy of *result* with what only the core knows; a third of the cost of `attrs.evolve`."""
+    kind = type(result)
+    copy = object.__new__(kind)
+    assign = object.__setattr__
+    for name in _FIELDS[kind]:
+        assign(copy, name, getattr(result, name))
+    assign(copy, "cost", cost)
+    assign(copy, "attempts", attempts)
+    return copy
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in attrs.fields(kind) if field.name not in {"cost", "attempts"})
+    for kind in (ChatGenerationResult, EmbeddingResult, ImageGenerationResult)
+}
 
 
 def cost_of(candidate: Candidate, usage: Usage | None) -> float | None:

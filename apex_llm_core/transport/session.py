@@ -135,7 +135,7 @@ def _connector(limit_per_host: int) -> TCPConnector:
 
     class Connector(aiohttp.TCPConnector):
         # aiohttp's tracing would tell the same for a tenth of the cost of the whole request.
-        async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+        async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
             connection = await super().connect(req, traces, timeout)
             _alive.get()()
             return connection
