@@ -431,7 +431,7 @@ class StateStoreSpec(Protocol):
         """Open the store.
 
         Args:
-            config: the `[state]` table.
+            config: the options of the `[state]` table, and `max_entries` of `[cache]` unless they say otherwise.
         Returns:
             The store; connect at first use.
         Raises:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 
 from apex_llm_core.assembly import Generation
-from apex_llm_core.config.loading import load_config, parse_config, parse_provider
+from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError, nearest
@@ -393,7 +393,7 @@ class LLMProviderManager:
 
     async def _read(self, source: ConfigSource) -> Config | None:
         if isinstance(source, Config):
-            return source
+            return checked_config(source)
         known = tuple(discover(EXTENSIONS))
         if isinstance(source, Mapping):
             return parse_config(source, extensions=known)
@@ -478,7 +478,7 @@ async def _retire(generation: Generation) -> None:
 
 def _options(kind: type[Options], options: Options | Mapping[str, Any] | None, keywords: Any) -> Options:
     """Return options of *kind* from an object, a mapping and keywords; keywords win."""
-    if isinstance(options, Mapping):
+    if options is not None and type(options) is not kind and isinstance(options, Mapping):
         from apex_llm_core.converters import structure
 
         options = structure(options, kind)

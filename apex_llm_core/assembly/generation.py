@@ -268,7 +268,7 @@ class Generation:
             registry=self.registry,
             fallback=fallback,
             limiter=limiter,
-            cache=ResponseCache(self._store, config.manager.cache_ttl) if self._store is not None else None,
+            cache=self._cache(),
             around=Around(
                 generate=plugins.innermost_first("apex_around_generate"),
                 stream=plugins.innermost_first("apex_around_stream"),
@@ -276,6 +276,15 @@ class Generation:
                 image=plugins.innermost_first("apex_around_image"),
             ),
         )
+
+    def _cache(self) -> ResponseCache | None:
+        if self._store is None:
+            return None
+
+        def failed(error: Exception) -> None:
+            self.bus.emit(PluginFailed(plugin=f"state_store:{self.config.state.type}", message=str(error)))
+
+        return ResponseCache(self._store, self.config.manager.cache_ttl, on_error=failed)
 
     def _report(self, failure: PluginError) -> None:
         self.failures.append(failure)

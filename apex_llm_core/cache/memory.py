@@ -6,9 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
-from apex_llm_core.config.schema import setting
 from apex_llm_core.interfaces import StateStore
 from apex_llm_core.markers import hookimpl
 
@@ -55,25 +52,16 @@ class MemoryStore:
         self._entries.clear()
 
 
-@attrs.frozen(kw_only=True)
-class MemorySettings:
-    """The `options` of the `[state]` table for the type ``memory``."""
-
-    max_entries: int = setting(10_000, low=1, doc="Entries kept at most; the least recently used go first.")
-
-
 class MemoryStorePlugin:
     """What is registered as the state store ``memory``."""
 
-    def __init__(self, clock: Callable[[], float], settings: MemorySettings | None = None) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._settings = settings or MemorySettings()
 
     @hookimpl
     def apex_state_store(self, config: Mapping[str, Any]) -> StateStore:
-        """Open an empty store; everything it needs came with the settings."""
-        del config
-        return MemoryStore(max_entries=self._settings.max_entries, clock=self._clock)
+        """Open an empty store of `max_entries`."""
+        return MemoryStore(max_entries=config["max_entries"], clock=self._clock)
 
 
-__all__ = ["MemorySettings", "MemoryStore", "MemoryStorePlugin"]
+__all__ = ["MemoryStore", "MemoryStorePlugin"]

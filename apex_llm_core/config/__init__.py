@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apex_llm_core.config.json_schema import config_json_schema, settings_json_schema
-from apex_llm_core.config.loading import load_config, parse_config, parse_provider
+from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import (
     AuthConfig,
     BreakerConfig,
@@ -43,6 +43,7 @@ __all__ = [
     "SecretResolver",
     "StateConfig",
     "all_defaults",
+    "checked_config",
     "config_json_schema",
     "is_reference",
     "iter_references",

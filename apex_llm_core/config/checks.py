@@ -19,7 +19,7 @@ from apex_llm_core.errors import nearest
 from apex_llm_core.models.requests import CAPABILITIES
 from apex_llm_core.redaction import Secret
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 @attrs.define
@@ -54,7 +54,7 @@ def check_config(config: Config, findings: Findings) -> Config:
     return attrs.evolve(config, providers=providers)
 
 
-def check_provider(provider: ProviderConfig, path: Path, findings: Findings) -> ProviderConfig:
+def check_provider(provider: ProviderConfig, path: KeyPath, findings: Findings) -> ProviderConfig:
     """Check one provider; return it with literal secrets hidden and `options.allow_insecure` moved to its place."""
     problems = findings.problems
     for name, value in (("name", provider.name), ("type", provider.type)):
@@ -83,7 +83,7 @@ def check_provider(provider: ProviderConfig, path: Path, findings: Findings) -> 
     return provider
 
 
-def _check_model(model: ModelConfig, path: Path, problems: list[Problem]) -> None:
+def _check_model(model: ModelConfig, path: KeyPath, problems: list[Problem]) -> None:
     if not model.id.strip():
         problems.append(Problem((*path, "id"), "is empty"))
     for position, word in enumerate(model.capabilities or ()):
@@ -93,7 +93,7 @@ def _check_model(model: ModelConfig, path: Path, problems: list[Problem]) -> Non
             )
 
 
-def _repeated(names: Sequence[str], path: Callable[[int], Path], what: str) -> Iterator[Problem]:
+def _repeated(names: Sequence[str], path: Callable[[int], KeyPath], what: str) -> Iterator[Problem]:
     seen: set[str] = set()
     for position, name in enumerate(names):
         if name and name in seen:
@@ -122,14 +122,14 @@ def _no_provider(name: str, names: Iterable[str]) -> str:
 
 
 def _check_models(config: Config, providers: Sequence[ProviderConfig], findings: Findings) -> None:
-    asked: list[tuple[Path, str]] = []
+    asked: list[tuple[KeyPath, str]] = []
     if config.manager.default_model is not None:
         asked.append((("manager", "default_model"), config.manager.default_model))
     for position, route in enumerate(config.routes):
         if route.to_model is not None:
             asked.append((("routes", position, "to_model"), route.to_model))
     for model, others in config.fallback.models.items():
-        path: Path = ("fallback", "models", model)
+        path: KeyPath = ("fallback", "models", model)
         if not others:
             findings.problems.append(Problem(path, "names no model to go on with"))
         for place, other in enumerate(others):
@@ -154,7 +154,7 @@ def _check_models(config: Config, providers: Sequence[ProviderConfig], findings:
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-def _settle_insecure(provider: ProviderConfig, path: Path, problems: list[Problem]) -> ProviderConfig:
+def _settle_insecure(provider: ProviderConfig, path: KeyPath, problems: list[Problem]) -> ProviderConfig:
     if "allow_insecure" not in provider.options:
         return provider
     options = dict(provider.options)
@@ -164,7 +164,7 @@ def _settle_insecure(provider: ProviderConfig, path: Path, problems: list[Proble
     return attrs.evolve(provider, options=options, allow_insecure=provider.allow_insecure or allowed is True)
 
 
-def _addresses(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _addresses(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Yield every text whose key ends in ``endpoint`` or ``url``, at any depth."""
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -205,11 +205,11 @@ def _is_loopback(host: str) -> bool:
 # -- secrets -----------------------------------------------------------------------------------------------------------
 
 
-def _hide(auth: AuthConfig, path: Path, findings: Findings) -> AuthConfig:
+def _hide(auth: AuthConfig, path: KeyPath, findings: Findings) -> AuthConfig:
     return attrs.evolve(auth, credentials=_hide_literals(auth.credentials, path, findings))
 
 
-def _hide_literals(credentials: Mapping[str, Any], path: Path, findings: Findings) -> dict[str, Any]:
+def _hide_literals(credentials: Mapping[str, Any], path: KeyPath, findings: Findings) -> dict[str, Any]:
     hidden: dict[str, Any] = {}
     for key, value in credentials.items():
         here = (*path, key)

@@ -103,6 +103,24 @@ def parse_provider(
     return config, tuple(map(document.sentence, findings.notices))
 
 
+def checked_config(config: Config) -> Config:
+    """Check a `Config` made in code as a file would be: relations, addresses, literal secrets. Checking twice is harmless.
+
+    Raises:
+        ConfigurationError: as for `load_config`.
+    """
+    document = Document.of({}, None)
+    findings = Findings()
+    checked = check_config(config, findings)
+    if findings.problems:
+        raise document.error(findings.problems)
+    if config.files:
+        # Loading told the same, with the file.
+        return checked
+    warnings = dict.fromkeys((*config.warnings, *map(document.sentence, findings.notices)))
+    return attrs.evolve(checked, warnings=tuple(warnings))
+
+
 def _overlay(file: Path, environment: str) -> Path | None:
     """Return the overlay of *environment*; None when *file* has no overlays at all."""
     if not environment:
@@ -153,9 +171,17 @@ def _config(document: Document, files: tuple[str, ...], extensions: Collection[s
 def _unknown_table(name: str, extensions: Collection[str]) -> str:
     if name in _ABSENT:
         return _ABSENT[name]
-    return (
-        f"unknown table{nearest(name, TABLES | set(extensions))} A table of an extension needs the extension installed."
-    )
+    hint = nearest(name, TABLES | set(extensions))
+    where = "" if "did you mean" in hint else "; the table of an extension needs the extension installed"
+    return f"unknown table{hint}{where}"
 
 
-__all__ = ["CONFIG_VARIABLE", "ENVIRONMENT_VARIABLE", "TABLES", "load_config", "parse_config", "parse_provider"]
+__all__ = [
+    "CONFIG_VARIABLE",
+    "ENVIRONMENT_VARIABLE",
+    "TABLES",
+    "checked_config",
+    "load_config",
+    "parse_config",
+    "parse_provider",
+]

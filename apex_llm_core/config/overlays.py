@@ -10,7 +10,7 @@ import attrs
 from apex_llm_core.converters import Problem, place
 from apex_llm_core.errors import ConfigurationError
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 Table = Mapping[str, Any]
 
 #: Arrays of tables whose items are matched by a key; all other arrays are replaced as a whole.
@@ -24,17 +24,21 @@ _ARRAYS: dict[tuple[str, ...], str] = {
 
 @attrs.frozen
 class Document:
-    """A table and where its parts come from: *origins* has the file of a path and of everything below it."""
+    """A table and where its parts come from: *origins* has the file of a path and of everything below it.
+
+    *root* is the written path of the table itself, empty for a whole configuration.
+    """
 
     data: Table
-    origins: Mapping[Path, str | None]
+    origins: Mapping[KeyPath, str | None]
+    root: str = ""
 
     @classmethod
-    def of(cls, data: Table, file: str | None) -> Document:
+    def of(cls, data: Table, file: str | None, root: str = "") -> Document:
         """Return a document that comes from one file (None: from code)."""
-        return cls(data, {(): file})
+        return cls(data, {(): file}, root)
 
-    def file_of(self, path: Path) -> str | None:
+    def file_of(self, path: KeyPath) -> str | None:
         """Return the file that set *path*, or the table it would stand in."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.origins:
@@ -48,14 +52,16 @@ class Document:
 
     def sentence(self, problem: Problem) -> str:
         """Return *problem* in words, with its file and its place."""
-        parts = (self.file_of(problem.path), place(problem.path), problem.message)
+        parts = (self.file_of(problem.path), place(problem.path, self.root), problem.message)
         return ": ".join(part for part in parts if part)
 
     def error(self, problems: Sequence[Problem]) -> ConfigurationError:
         """Return one error for all *problems*: the first is the message, the others are its notes."""
         first, *others = problems
         more = f" (and {len(others)} more)" if others else ""
-        error = ConfigurationError(first.message + more, file=self.file_of(first.path), key=place(first.path) or None)
+        error = ConfigurationError(
+            first.message + more, file=self.file_of(first.path), key=place(first.path, self.root) or None
+        )
         for problem in others:
             error.add_note(self.sentence(problem))
         return error
@@ -66,9 +72,9 @@ class _Merge:
     """One overlay being laid over a document; keeps account of what it sets in *origins*."""
 
     file: str
-    origins: dict[Path, str | None]
+    origins: dict[KeyPath, str | None]
 
-    def tables(self, base: Table, over: Table, path: Path) -> Table:
+    def tables(self, base: Table, over: Table, path: KeyPath) -> Table:
         merged = dict(base)
         for key, value in over.items():
             here = (*path, key)
@@ -83,7 +89,7 @@ class _Merge:
                 self.claim(here)
         return merged
 
-    def arrays(self, base: list[Table], over: list[Table], identity: str, path: Path) -> list[Table]:
+    def arrays(self, base: list[Table], over: list[Table], identity: str, path: KeyPath) -> list[Table]:
         merged = list(base)
         # Only items of the base are matched: two of one name in the overlay are a mistake to be told, not to be merged.
         positions: dict[str, int] = {}
@@ -100,7 +106,7 @@ class _Merge:
                 merged.append(item)
         return merged
 
-    def claim(self, path: Path) -> None:
+    def claim(self, path: KeyPath) -> None:
         for below in [known for known in self.origins if known[: len(path)] == path]:
             del self.origins[below]
         self.origins[path] = self.file

@@ -221,6 +221,8 @@ class LimitConfig:
     def __attrs_post_init__(self) -> None:
         if self.requests is None and self.concurrent is None:
             raise ValueError("give at least one of 'requests' and 'concurrent'")
+        if self.scope == "all" and self.match != "*":
+            raise ValueError("a limit with scope 'all' concerns everybody; give the scope that 'match' is meant for")
 
 
 @attrs.frozen(kw_only=True)

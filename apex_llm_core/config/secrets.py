@@ -30,7 +30,7 @@ _FILE_LIMIT = 64 * 1024
 def is_reference(value: str) -> bool:
     """Tell whether *value* is a reference to a secret, of a known scheme or of one that an extension may know."""
     scheme = value.partition(":")[0]
-    if scheme in BUILT_IN_SCHEMES and len(scheme) < len(value):
+    if scheme in BUILT_IN_SCHEMES and scheme != value:
         return True
     return _REFERENCE.match(value) is not None and scheme not in _NAMES
 
@@ -129,7 +129,9 @@ class SecretResolver:
         text = value.reveal() if isinstance(value, Secret) else value
         scheme, _, rest = text.partition(":")
         fetch = self._schemes.get(scheme)
-        if fetch is not None and rest:
+        if fetch is not None and scheme != text:
+            if not rest:
+                raise ConfigurationError(f"secret {text!r} names nothing")
             secret = await self._fetch(fetch, rest, text)
         elif isinstance(value, str) and is_reference(value):
             raise ConfigurationError(

@@ -26,16 +26,17 @@ def settings_from(options: Mapping[str, Any], cls: type | None, *, key: str, fil
     Raises:
         ConfigurationError: an option is unknown, missing or does not fit; all of them are told.
     """
+    document = Document.of(options, file, key)
     if cls is None:
-        problems = [Problem((key, str(option)), "unknown key; there are no settings here") for option in options]
-        if problems:
-            raise Document.of({}, file).error(problems)
+        if options:
+            raise document.error(
+                [Problem((str(option),), "unknown key; there are no settings here") for option in options]
+            )
         return None
     try:
         return structure_strictly(options, cls)
     except StructureError as error:
-        problems = [Problem((key, *problem.path), problem.message) for problem in error.problems]
-        raise Document.of({}, file).error(problems) from error
+        raise document.error(error.problems) from error
 
 
 def all_defaults(cls: type | None) -> bool:

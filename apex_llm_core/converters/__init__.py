@@ -10,7 +10,7 @@ Data under free keys (JSON Schemas, `extra`, `metadata`, options) passes through
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from apex_llm_core.converters import jsontext, structuring, unstructuring
 from apex_llm_core.converters.jsontext import loads
@@ -32,13 +32,17 @@ def camel(name: str) -> str:
     return _IRREGULAR.get(name) or first + "".join(word.capitalize() for word in others)
 
 
+def _no_hook(cls: Any) -> NoReturn:
+    raise TypeError(f"{cls} has no JSON form")
+
+
 @cache
 def _converter(camel_case: bool) -> Converter:
     """Build a converter at its first use, so that importing this module does not import cattrs."""
     from cattrs import Converter
 
     spell = camel if camel_case else str
-    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True, structure_fallback_factory=_no_hook)
     structuring.register(converter, spell)
     unstructuring.register(converter, spell)
     return converter
@@ -46,8 +50,11 @@ def _converter(camel_case: bool) -> Converter:
 
 def structure_strictly(data: Any, cls: type[T], *, camel_case: bool = False) -> T:
     """Like `structure`, with everything that does not fit as one `StructureError`; for callers with their own errors."""
+    # A class no JSON fits is its author's mistake, not that of whoever wrote the data.
+    hook = _converter(camel_case).get_structure_hook(cls)
     try:
-        return _converter(camel_case).structure(data, cls)
+        instance: T = hook(data, cls)
+        return instance
     except Exception as error:
         raise StructureError(flatten(error, (), camel if camel_case else str)) from error
 
@@ -63,6 +70,7 @@ def structure(data: Any, cls: type[T], *, camel_case: bool = False, path: str = 
 
     Raises:
         InvalidRequestError: something does not fit; the message names the path, the reason and the nearest valid name.
+        TypeError: *cls* has a field for which there is no JSON.
     """
     try:
         return structure_strictly(data, cls, camel_case=camel_case)

@@ -112,7 +112,7 @@ def flatten(error: BaseException, path: tuple[Step, ...], spell: Callable[[str],
     if isinstance(error, MisfitError):
         return [Problem((*path, *error.path), str(error))]
     if isinstance(error, ConfigurationError):
-        return [Problem((*path, error.key) if error.key else path, error.reason)]
+        return [Problem((*path, *error.key.split(".")) if error.key else path, error.reason)]
     if isinstance(error, ApexLLMError):
         return [Problem(path, error.message)]
     if len(error.args) > 1 and isinstance(error.args[1], attrs.Attribute):

@@ -90,7 +90,8 @@ def _floats_hook(cls: Any, _converter: Converter) -> Hook:
             refuse("a list", value)
         if set(map(type, value)) <= {float}:
             vector = tuple(value)
-            if all(map(math.isfinite, vector)):
+            # A sum is finite when every number is; else the slow way finds the culprit, or none in a vast sum.
+            if math.isfinite(sum(vector)):
                 return vector
         return tuple(_each(value, enumerate(value), _float, float, cls))
 

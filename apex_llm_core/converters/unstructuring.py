@@ -17,11 +17,13 @@ from apex_llm_core.redaction import MASK, Secret
 if TYPE_CHECKING:
     from cattrs import Converter
 
+_SCALARS = frozenset({type(None), str, bool, int, float})
+
 
 def plain(value: Any, converter: Converter) -> Any:
     """Return JSON-safe data for anything that may stand where any JSON may."""
     kind = type(value)
-    if value is None or kind in (str, bool, int, float):
+    if kind in _SCALARS:
         return value
     if isinstance(value, Mapping):
         for key in value:
@@ -29,6 +31,9 @@ def plain(value: Any, converter: Converter) -> Any:
                 raise TypeError(f"a key of an object must be a string, not {describe(key)}")
         return {str(key): plain(item, converter) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= _SCALARS:
+            # Vectors have thousands of numbers.
+            return list(value)
         return [plain(item, converter) for item in value]
     if isinstance(value, frozenset | set):
         return sorted(plain(item, converter) for item in value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import log
 from operator import attrgetter, truediv
 from random import Random
@@ -85,12 +85,13 @@ class Turn:
         A weight of zero or below is a last resort: those come after all others, in uniformly random order.
         """
         if len(candidates) <= 1:
-            yield from candidates
-            return
+            return iter(candidates)
         weights = list(map(_weight, candidates))
         if min(weights) > 0:
-            yield from self._draw(candidates, weights)
-            return
+            return self._draw(candidates, weights)
+        return self._last_resorts_last(candidates, weights)
+
+    def _last_resorts_last(self, candidates: Sequence[Candidate], weights: Sequence[float]) -> Iterator[Candidate]:
         weighted = [candidate for candidate, weight in zip(candidates, weights, strict=True) if weight > 0]
         unweighted = [candidate for candidate, weight in zip(candidates, weights, strict=True) if weight <= 0]
         if weighted:
@@ -123,13 +124,11 @@ class Turn:
         priorities = list(map(_priority, candidates))
         levels = sorted(set(priorities))
         if len(levels) == 1:
-            yield from self.shuffle(candidates)
-            return
+            return self.shuffle(candidates)
         groups: dict[int, list[Candidate]] = {level: [] for level in levels}
         for priority, candidate in zip(priorities, candidates, strict=True):
             groups[priority].append(candidate)
-        for group in groups.values():
-            yield from self.shuffle(group)
+        return chain.from_iterable(map(self.shuffle, groups.values()))
 
     def _draw(self, pool: Sequence[Candidate], weights: Sequence[float]) -> Iterator[Candidate]:
         """Yield *pool* in random order by *weights*, all above zero."""

@@ -38,7 +38,7 @@ from apex_llm_core.policies.deadline import Sweeper
 from apex_llm_core.policies.limits import Limiter, Refusal
 from apex_llm_core.policies.retry import RetryPolicy
 from apex_llm_core.routing.balancer import LoadBalancer
-from apex_llm_core.routing.flight import Flight
+from apex_llm_core.routing.flight import Flight, being_cancelled
 from apex_llm_core.routing.router import Router
 from apex_llm_core.routing.selector import Selector
 
@@ -66,6 +66,8 @@ class _Place(Generic[R]):
 class _Journey(Generic[R]):
     """The way of one request along its candidates, skipping those that are not admitted."""
 
+    __slots__ = ("_balancer", "_context", "_limiter", "_pairs", "_seen_ahead", "_turned_away", "refused", "window")
+
     def __init__(
         self, pairs: Iterator[tuple[R, Candidate]], balancer: LoadBalancer, limiter: Limiter, context: CallContext
     ) -> None:
@@ -82,8 +84,11 @@ class _Journey(Generic[R]):
 
     def next(self) -> _Place[R] | None:
         """Return the next place, None at the end."""
-        while self._seen_ahead or self._look_ahead():
-            request, candidate = self._seen_ahead.popleft()
+        while True:
+            pair = self._seen_ahead.popleft() if self._seen_ahead else next(self._pairs, None)
+            if pair is None:
+                return None
+            request, candidate = pair
             if not self._fits(candidate):
                 continue
             breaker = self._balancer.breaker(candidate)
@@ -94,7 +99,6 @@ class _Journey(Generic[R]):
                     return place
             elif self._turned_away is None and breaker is not None:
                 self._turned_away = (request, candidate, breaker)
-        return None
 
     def last_resort(self) -> _Place[R] | None:
         """Return the best candidate whose breaker is open: breakers never turn away everybody."""
@@ -191,8 +195,7 @@ class FallbackHandler:
                     with flight.watch:
                         return await call(place.request, flight)
                 except asyncio.CancelledError as cancelled:
-                    task = asyncio.current_task()
-                    if task is None or task.cancelling():
+                    if being_cancelled():
                         flight.abandon()
                         raise
                     error = flight.fail(cancelled)

@@ -131,6 +131,12 @@ class Flight:
         )
 
 
+def being_cancelled() -> bool:
+    """Return whether somebody cancelled the running task; otherwise a `CancelledError` is the provider's own doing."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 def typed(raised: BaseException, candidate: Candidate) -> LLMError:
     """Return *raised* as an `LLMError` that names the provider and model; what is none becomes an `UnknownError`."""
     if isinstance(raised, LLMError):
@@ -148,4 +154,4 @@ def typed(raised: BaseException, candidate: Candidate) -> LLMError:
     return error
 
 
-__all__ = ["Flight", "typed"]
+__all__ = ["Flight", "being_cancelled", "typed"]

@@ -30,7 +30,7 @@ from apex_llm_core.models.results import (
 from apex_llm_core.plugin.registry import ProviderRegistry
 from apex_llm_core.policies.limits import Limiter, Refusal
 from apex_llm_core.routing.fallback import FallbackHandler, refusal
-from apex_llm_core.routing.flight import Flight
+from apex_llm_core.routing.flight import Flight, being_cancelled
 
 Result = TypeVar("Result", ChatGenerationResult, EmbeddingResult, ImageGenerationResult)
 _Handler = Callable[[Any, CallContext], Any]
@@ -158,7 +158,8 @@ class Pipeline:
         if cache is not None and key is not None:
             kept = await cache.get(key, kind)
             if kept is not None:
-                return kept
+                # The tokens are those of the answer; this request paid nothing.
+                return _settled(kept, 0.0, ())
         leave = self._enter(request, context)
         try:
             result: Result = await self._fallback.run(request, context, call)
@@ -228,38 +229,51 @@ class _Opened:
 async def _delivered(opened: _Opened, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
     """Yield all of an opened stream and end its flight by how the stream ends."""
     flight, rest, watch = opened.flight, opened.rest, opened.flight.watch
-    batch: ChunkBatch | None = opened.first
-    finished = False
+    batch = opened.first
+    choices, finishes = 1, 0
     delivery = context.delivery
     delivery.provider, delivery.model = flight.candidate.provider, flight.candidate.model
     try:
         async with aclosing(rest):
             with watch:
-                while batch is not None:
+                while True:
                     for chunk in batch:
+                        if chunk.index >= choices:
+                            choices = chunk.index + 1
                         if chunk.finish_reason is not None:
-                            finished = delivery.finished = True
+                            finishes += 1
                         if chunk.usage is not None:
                             delivery.usage = chunk.usage
                             delivery.cost = cost_of(flight.candidate, chunk.usage)
+                    delivery.finished = finishes >= choices
                     watch.pause()
                     yield batch
                     watch.resume()
-                    batch = await anext(rest, None)
-        if not finished:
+                    try:
+                        batch = await rest.__anext__()
+                    except StopAsyncIteration:
+                        break
+        if not delivery.finished:
             raise _truncated(flight.candidate)
-    except (asyncio.CancelledError, GeneratorExit):
+    except (asyncio.CancelledError, GeneratorExit) as left:
+        if isinstance(left, asyncio.CancelledError) and not being_cancelled():
+            raise _failed(flight, left, context) from left
         # Who leaves after the finish reason has had everything.
-        if finished:
+        if delivery.finished:
             flight.succeed()
         else:
             flight.abandon()
         raise
     except Exception as raised:
-        error = flight.fail(raised)
-        error.attempts = tuple(context.attempts)
+        error = _failed(flight, raised, context)
         raise error from error.__cause__
     flight.succeed()
+
+
+def _failed(flight: Flight, raised: BaseException, context: CallContext) -> LLMError:
+    error = flight.fail(raised)
+    error.attempts = tuple(context.attempts)
+    return error
 
 
 def _truncated(candidate: Candidate) -> ServiceUnavailableError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hypothesis import HealthCheck, settings
+import attrs
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from apex_llm_core.models import (
@@ -82,6 +83,12 @@ _candidates = st.builds(
     cost_per_output_token=_prices,
     live=_live,
 )
+
+
+def _named(candidates: list[Candidate]) -> list[Candidate]:
+    return [attrs.evolve(candidate, provider=f"p{position}") for position, candidate in enumerate(candidates)]
+
+
 #: Lists of candidates, any fact of which may be unknown, zero or extreme.
 pools = st.lists(_candidates, min_size=1, max_size=8).map(_named)
 #: Keys of `REQUESTS`.
@@ -90,12 +97,13 @@ sequences = st.integers(0, 20) | st.integers(0, 10**15)
 seeds = st.integers(0, 10**6)
 
 #: Derandomized: the same examples everywhere, so that a plugin's tests do not turn red by themselves. The methods are
-#: inherited, which hypothesis would take for a mistake.
+#: inherited, which hypothesis would take for a mistake. Its explain phase traces every line and takes a minute per failure.
 examples = settings(
     deadline=None,
     derandomize=True,
     database=None,
     max_examples=60,
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
 )
 

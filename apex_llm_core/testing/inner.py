@@ -24,8 +24,8 @@ from apex_llm_core.models import (
 from apex_llm_core.testing.clock import FakeClock
 
 
-def _answer(request: Any) -> str:
-    """Return the words that the inner end of the way answers *request* with."""
+def words_of(request: Any) -> str:
+    """Return the words of *request*, which are also the answer to it."""
     if isinstance(request, EmbedRequest):
         return " ".join(request.texts)
     if isinstance(request, ImageRequest):
@@ -34,7 +34,7 @@ def _answer(request: Any) -> str:
 
 
 def _generated(request: GenerateRequest) -> ChatGenerationResult:
-    message = ChatMessage(role="assistant", content=_answer(request))
+    message = ChatMessage(role="assistant", content=words_of(request))
     return ChatGenerationResult(message=message, model=request.model, provider="test", usage=Usage(prompt_tokens=1))
 
 
@@ -49,25 +49,26 @@ def _drawn(request: ImageRequest) -> ImageGenerationResult:
 
 def batches_of(request: GenerateRequest) -> Iterator[ChunkBatch]:
     """Yield the answer word by word, the last two in one list, as networks do."""
-    *words, last = [f"{word} " for word in _answer(request).split()]
+    *words, last = [f"{word} " for word in words_of(request).split()]
     for word in words:
         yield [ChatGenerationChunk(text=word)]
     yield [ChatGenerationChunk(text=last), ChatGenerationChunk(finish_reason="stop", usage=Usage(prompt_tokens=1))]
 
 
 class Whole(NamedTuple):
-    """One hook around whole results: how the inner end answers it, and what it must return."""
+    """One hook around whole results: what it takes, how the inner end answers, and what it returns."""
 
     operation: str
+    request: type
     answer: Callable[[Any], Any]
     result: type
 
 
 #: The hooks around whole results.
 WHOLE = {
-    "apex_around_generate": Whole("chat", _generated, ChatGenerationResult),
-    "apex_around_embed": Whole("embed", _embedded, EmbeddingResult),
-    "apex_around_image": Whole("image", _drawn, ImageGenerationResult),
+    "apex_around_generate": Whole("chat", GenerateRequest, _generated, ChatGenerationResult),
+    "apex_around_embed": Whole("embed", EmbedRequest, _embedded, EmbeddingResult),
+    "apex_around_image": Whole("image", ImageRequest, _drawn, ImageGenerationResult),
 }
 #: The hook around streams.
 STREAM = "apex_around_stream"
@@ -88,6 +89,11 @@ class InnerEnd:
     #: Streams and calls that ended, however they ended.
     ended: int = 0
 
+    def _see(self, request: Any, context: CallContext, expected: type) -> None:
+        assert type(request) is expected, f"passed on a {type(request).__name__}; expected {expected.__name__}"
+        self.seen.append((request, context))
+        self.begun += 1
+
     async def _moment(self) -> None:
         if self.delay < 0:
             await asyncio.Event().wait()
@@ -97,8 +103,7 @@ class InnerEnd:
         """Return the `call_next` of *hook*."""
 
         async def call_next(request: Any, context: CallContext) -> Any:
-            self.seen.append((request, context))
-            self.begun += 1
+            self._see(request, context, WHOLE[hook].request)
             try:
                 await self._moment()
                 if self.error is not None:
@@ -111,8 +116,7 @@ class InnerEnd:
 
     async def stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
         """Be the `call_next` of streams; fails after the first list."""
-        self.seen.append((request, context))
-        self.begun += 1
+        self._see(request, context, GenerateRequest)
         try:
             for batch in batches_of(request):
                 yield batch
@@ -123,4 +127,4 @@ class InnerEnd:
             self.ended += 1
 
 
-__all__ = ["STREAM", "WHOLE", "InnerEnd", "Whole", "batches_of"]
+__all__ = ["STREAM", "WHOLE", "InnerEnd", "Whole", "batches_of", "words_of"]

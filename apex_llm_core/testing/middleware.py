@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from apex_llm_core.models import (
 from apex_llm_core.plugin.validation import problems
 from apex_llm_core.testing.clock import FakeClock, run_virtual
 from apex_llm_core.testing.guard import ConformanceBase
-from apex_llm_core.testing.inner import STREAM, WHOLE, InnerEnd, batches_of
+from apex_llm_core.testing.inner import STREAM, WHOLE, InnerEnd, batches_of, words_of
 from apex_llm_core.testing.runtime import FakeRuntime, make_context
 
 _each_whole = pytest.mark.parametrize("hook", sorted(WHOLE))
@@ -42,6 +43,8 @@ class MiddlewareConformance(ConformanceBase):
     may_refuse: ClassVar[bool] = False
     #: May turn an error of the rest of the way into another `LLMError` or an answer.
     handles_errors: ClassVar[bool] = False
+    #: May change what a request says.
+    alters_requests: ClassVar[bool] = False
     #: May change whole results.
     alters_results: ClassVar[bool] = False
     #: May change, hold back or regroup the chunks of a stream.
@@ -98,6 +101,8 @@ class MiddlewareConformance(ConformanceBase):
         self, middleware: Any, request: Any, context: CallContext, inner: InnerEnd
     ) -> AsyncGenerator[ChunkBatch, None]:
         stream = middleware.apex_around_stream(request, context, inner.stream)
+        if inspect.iscoroutine(stream):
+            stream.close()
         assert hasattr(stream, "__anext__"), f"apex_around_stream returned {stream!r}; expected an async generator"
         assert hasattr(stream, "aclose"), f"apex_around_stream returned {stream!r}, which cannot be closed"
         generator: AsyncGenerator[ChunkBatch, None] = stream
@@ -326,10 +331,11 @@ class MiddlewareConformance(ConformanceBase):
         expected = WHOLE[hook].result
         assert isinstance(result, expected), f"{hook} returned a {type(result).__name__}; expected {expected.__name__}"
 
-    @staticmethod
-    def _check_seen(inner: InnerEnd, request: Any, context: CallContext) -> None:
-        for seen_request, seen_context in inner.seen:
-            assert type(seen_request) is type(request), f"passed on a {type(seen_request).__name__}"
+    def _check_seen(self, inner: InnerEnd, request: Any, context: CallContext) -> None:
+        for seen, seen_context in inner.seen:
+            assert self.alters_requests or words_of(seen) == words_of(request), (
+                f"passed on {words_of(seen)!r} for {words_of(request)!r}; claim it with alters_requests"
+            )
             assert seen_context is context, "passed on another context than it was given"
         assert inner.ended == inner.begun, "left a call of the rest of the way running"
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -56,8 +56,6 @@ _HOOKS = {
     "health": "apex_health",
     "capabilities": "apex_capabilities",
 }
-
-Test = TypeVar("Test", bound=Callable[[Any, Any], Coroutine[Any, Any, None]])
 
 
 def on_provider(*needs: str) -> Callable[[Callable[[Any, Any], Coroutine[Any, Any, None]]], Callable[[Any], None]]:
@@ -122,6 +120,8 @@ class ProviderSetup(ConformanceBase):
     #: A model nobody knows is an error; None where the provider takes any name.
     unknown_model: ClassVar[str | None] = "no-such-model"
     image_size: ClassVar[str | None] = None
+    #: On real time: how many seconds a cancelled call may take to be gone everywhere.
+    patience: ClassVar[float] = 2.0
     #: At most so many awaits of a call are cancelled one after the other.
     cancellation_points: ClassVar[int] = 60
 
@@ -206,11 +206,20 @@ class ProviderSetup(ConformanceBase):
 
     def run(self, body: Callable[[Any], Awaitable[None]]) -> None:
         """Run *body* with a new provider, started and shut down as the core does."""
+
+        async def with_provider(runtime: Runtime) -> None:
+            async with self.started(runtime) as provider:
+                await body(provider)
+
+        self.run_serving(with_provider)
+
+    def run_serving(self, body: Callable[[Runtime], Awaitable[None]]) -> None:
+        """Run *body* with the runtime of `serving`, on virtual or real time."""
         clock: Callable[[], float] = FakeClock() if self.virtual_time else time.monotonic
 
         async def main() -> None:
-            async with self.serving(clock) as runtime, self.started(runtime) as provider:
-                await body(provider)
+            async with self.serving(clock) as runtime:
+                await body(runtime)
 
         if isinstance(clock, FakeClock):
             run_virtual(main(), clock=clock)
@@ -242,10 +251,11 @@ class ProviderSetup(ConformanceBase):
 
     async def _settled(self, leaks: Leaks) -> None:
         # Cancelled tasks need turns of the loop to end; a real server needs time to see that a connection closed.
-        for _ in range(20 if self.virtual_time else 200):
+        pause, turns = (0.0, 20) if self.virtual_time else (0.01, round(self.patience / 0.01))
+        for _ in range(turns):
             if not leaks.left() and not self.upstream_calls():
                 return
-            await asyncio.sleep(0 if self.virtual_time else 0.01)
+            await asyncio.sleep(pause)
 
 
 __all__ = ["MODEL", "PROVIDER", "WEATHER", "ProviderSetup", "on_provider"]
