@@ -333,8 +333,8 @@ class LLMProviderManager:
         whose `type` is an installed provider type. It survives reloads.
 
         Raises:
-            ConfigurationError: the configuration does not fit.
-            PluginError: the name is taken, or the provider breaks the hook contract.
+            ConfigurationError: the configuration does not fit, or the name is taken.
+            PluginError: the provider breaks the hook contract.
         """
         generation = self._running
         if config is None:
@@ -387,8 +387,12 @@ class LLMProviderManager:
             earlier=earlier,
         )
         await generation.start()
-        for provider, added in list(self._added.values()):
-            await generation.register_provider(provider, added)
+        try:
+            for provider, added in list(self._added.values()):
+                await generation.register_provider(provider, added)
+        except BaseException:
+            await generation.shutdown()
+            raise
         return generation
 
     async def _read(self, source: ConfigSource) -> Config | None:
@@ -472,8 +476,10 @@ _LIVE = ("in_flight", "attempts", "latency", "time_to_first_chunk", "success_rat
 
 
 async def _retire(generation: Generation) -> None:
-    await generation.pipeline.drained()
-    await generation.shutdown()
+    try:
+        await generation.pipeline.drained()
+    finally:
+        await generation.shutdown()
 
 
 def _options(kind: type[Options], options: Options | Mapping[str, Any] | None, keywords: Any) -> Options:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import math
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -538,6 +539,25 @@ class HealthSpends(Sound):
 
 
 @fails("test_health_spends_nothing")
+class HealthSpendsQuietly(Sound):
+    @hookimpl
+    async def apex_health(self, context):
+        try:
+            await self.apex_generate(None, context)
+        except Exception:
+            return HealthStatus(status=HealthState.UNAVAILABLE)
+        return HealthStatus(status=HealthState.HEALTHY)
+
+
+_SOLD = itertools.count()
+
+
+@fails("test_health_spends_nothing", tokens_spent=lambda _: next(_SOLD))
+class HealthSpendsUpstream(Sound):
+    pass
+
+
+@fails("test_health_spends_nothing")
 class HealthIsTrue(Sound):
     @hookimpl
     async def apex_health(self, context):
@@ -670,6 +690,33 @@ class CapabilitiesDenied(ChatOnly):
 
 class TestChatOnly(kit_for(ChatOnly)):
     pass
+
+
+class WithSharedTask(Sound):
+    """Fetches credentials once for all calls; a call that is cancelled does not take them from the others."""
+
+    fetching: asyncio.Future[None] | None = None
+
+    async def fetch(self):
+        await asyncio.sleep(5)
+
+    async def upstream(self):
+        if self.fetching is None:
+            self.fetching = asyncio.ensure_future(self.fetch())
+        await asyncio.shield(self.fetching)
+
+    @hookimpl
+    async def apex_shutdown(self, runtime):
+        if self.fetching is not None:
+            self.fetching.cancel()
+
+
+class TestWithSharedTask(kit_for(WithSharedTask, shared_tasks=frozenset({"WithSharedTask.fetch"}))):
+    pass
+
+
+def test_a_shared_task_must_be_declared():
+    assert failing(kit_for(WithSharedTask)) >= {CANCEL, CANCEL_STREAM}
 
 
 class Refusing(Sound):

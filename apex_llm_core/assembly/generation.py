@@ -128,9 +128,11 @@ class Generation:
         """Add a provider at run time: a ready instance, or, with None, one made from *config* by its type.
 
         Raises:
-            ConfigurationError: the configuration does not fit.
-            PluginError: the name is taken, or the provider breaks the hook contract.
+            ConfigurationError: the configuration does not fit, or the name is taken.
+            PluginError: the provider breaks the hook contract.
         """
+        if config.name in self.registry:
+            raise ConfigurationError(f"a provider called {config.name!r} is there already; names must be unique")
         if provider is None:
             handle = await make_provider(self.loader, config, "provider", self.runtime, self.balancer.live)
         else:

@@ -32,9 +32,14 @@ class GenerateRequest:
     model: str
     options: TextGenerationOptions | ChatGenerationOptions
     stream: bool = False
+    #: The capabilities a model must have to serve this request.
+    needs: frozenset[str] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         check_conversation(self.messages)
+        needs = _PLAIN_NEEDS[self.kind, self.stream]
+        more = _further_needs(self.messages, self.options)
+        object.__setattr__(self, "needs", needs.union(more) if more else needs)
 
     @property
     def chat_options(self) -> ChatGenerationOptions:
@@ -44,29 +49,6 @@ class GenerateRequest:
         return ChatGenerationOptions(
             **{a.name: getattr(self.options, a.name) for a in attrs.fields(type(self.options))}
         )
-
-    @cached_property
-    def needs(self) -> frozenset[str]:
-        """The capabilities a model must have to serve this request."""
-        found: set[str] = {self.kind}
-        if self.stream:
-            found.add("stream")
-        for message in self.messages:
-            if type(message.content) is tuple:
-                for part in message.content:
-                    if type(part) is ImagePart:
-                        found.add("vision")
-                    elif type(part) is DocumentPart:
-                        found.add("documents")
-        options = self.options
-        if isinstance(options, ChatGenerationOptions):
-            if options.tools or options.functions:
-                found.add("tools")
-            if options.response_format is not None and options.response_format.type != "text":
-                found.add("json")
-            if options.reasoning_effort is not None:
-                found.add("reasoning")
-        return frozenset(found)
 
     @cached_property
     def estimated_prompt_tokens(self) -> int:
@@ -130,6 +112,34 @@ class ImageRequest:
     def estimated_prompt_tokens(self) -> int:
         """A rough size of the prompt, four characters a token; for ranking and reservations, never for billing."""
         return len(self.prompt) // 4 + 1
+
+
+_PLAIN_NEEDS = {
+    (kind, stream): frozenset({kind, "stream"} if stream else {kind})
+    for kind in ("text", "chat")
+    for stream in (False, True)
+}
+
+
+def _further_needs(
+    messages: tuple[ChatMessage, ...], options: TextGenerationOptions | ChatGenerationOptions
+) -> set[str]:
+    found: set[str] = set()
+    for message in messages:
+        if type(message.content) is tuple:
+            for part in message.content:
+                if type(part) is ImagePart:
+                    found.add("vision")
+                elif type(part) is DocumentPart:
+                    found.add("documents")
+    if isinstance(options, ChatGenerationOptions):
+        if options.tools or options.functions:
+            found.add("tools")
+        if options.response_format is not None and options.response_format.type != "text":
+            found.add("json")
+        if options.reasoning_effort is not None:
+            found.add("reasoning")
+    return found
 
 
 _EMBED = frozenset({"embed"})

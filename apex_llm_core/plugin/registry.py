@@ -192,6 +192,9 @@ class ProviderRegistry:
     def __iter__(self) -> Iterator[ProviderHandle]:
         return iter(self._handles.values())
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._handles
+
     def __len__(self) -> int:
         return len(self._handles)
 

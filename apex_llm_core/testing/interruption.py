@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Generator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -80,9 +80,13 @@ class Leaks:
     tasks: list[asyncio.Task[Any]] = attrs.field(factory=list)
     generators: list[AsyncGenerator[Any, Any]] = attrs.field(factory=list)
 
-    def left(self) -> list[str]:
-        """Return what is still there, by name."""
-        running = [f"task {task.get_coro()}" for task in self.tasks if not task.done()]
+    def left(self, shared: Collection[str] = ()) -> list[str]:
+        """Return what is still there, by name, without tasks whose coroutines have a qualified name in *shared*."""
+        running = [
+            f"task {task.get_coro()}"
+            for task in self.tasks
+            if not task.done() and getattr(task.get_coro(), "__qualname__", "") not in shared
+        ]
         # A finished or closed generator has no frame.
         opened = [
             f"async generator {generator}" for generator in self.generators if getattr(generator, "ag_frame", None)

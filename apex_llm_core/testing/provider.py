@@ -196,12 +196,13 @@ class ProviderConformance(ChatConformance):
 
         Troubleshooting: ask for the list of models or the like; a provider without a free call returns the state "unknown".
         """
-        before = self.tokens_spent()
+        before, called = self.tokens_spent(), list[str]()
         with ExitStack() as spies:
             for name in _SPENDING:
                 if hasattr(type(provider), name):
-                    spies.enter_context(patch.object(type(provider), name, _refuse_to_spend))
+                    spies.enter_context(patch.object(type(provider), name, _noting(name, called)))
             status = await provider.apex_health(self.context("health", candidate=None))
+        assert not called, f"the health check calls {', '.join(called)}"
         assert type(status) is HealthStatus
         assert self.tokens_spent() == before, "the health check spent tokens"
 
@@ -320,8 +321,12 @@ class ProviderConformance(ChatConformance):
         assert error.message, "the error has no message"
 
 
-def _refuse_to_spend(*_: Any) -> Never:
-    raise AssertionError("the health check calls a hook that spends tokens")
+def _noting(name: str, called: list[str]) -> Callable[..., Never]:
+    def spend(*_: Any) -> Never:
+        called.append(name)
+        raise AssertionError(f"the health check calls {name}")
+
+    return spend
 
 
 __all__ = ["ProviderConformance"]

@@ -122,6 +122,9 @@ class ProviderSetup(ConformanceBase):
     image_size: ClassVar[str | None] = None
     #: On real time: how many seconds a cancelled call may take to be gone everywhere.
     patience: ClassVar[float] = 2.0
+    #: Qualified names of coroutines that serve several calls and may outlive one that is cancelled, for example a refresh of
+    #: credentials; `apex_shutdown` must end them.
+    shared_tasks: ClassVar[frozenset[str]] = frozenset()
     #: At most so many awaits of a call are cancelled one after the other.
     cancellation_points: ClassVar[int] = 60
 
@@ -244,7 +247,7 @@ class ProviderSetup(ConformanceBase):
         async with watching() as leaks:
             yield
             await self._settled(leaks)
-            left = leaks.left()
+            left = leaks.left(self.shared_tasks)
         if self.upstream_calls():
             left.append(f"{self.upstream_calls()} calls at the server")
         assert not left, f"{doing} left behind: {', '.join(left)}"
@@ -253,7 +256,7 @@ class ProviderSetup(ConformanceBase):
         # Cancelled tasks need turns of the loop to end; a real server needs time to see that a connection closed.
         pause, turns = (0.0, 20) if self.virtual_time else (0.01, round(self.patience / 0.01))
         for _ in range(turns):
-            if not leaks.left() and not self.upstream_calls():
+            if not leaks.left(self.shared_tasks) and not self.upstream_calls():
                 return
             await asyncio.sleep(pause)
 

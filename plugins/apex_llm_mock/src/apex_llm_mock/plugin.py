@@ -1,0 +1,17 @@
+"""The entry point: registers the provider type ``mock``."""
+
+from __future__ import annotations
+
+from apex_llm_core.hookspecs import Registrar
+from apex_llm_core.markers import hookimpl
+from apex_llm_mock.provider import MockProvider
+from apex_llm_mock.settings import MockSettings
+
+
+@hookimpl
+def apex_register(registrar: Registrar) -> None:
+    """Offer the provider type ``mock``; it takes no credentials."""
+    registrar.provider("mock", MockProvider, settings=MockSettings)
+
+
+__all__ = ["apex_register"]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+from apex_llm_mock import Fault, Latency, MockSettings, Reply, ScriptedToolCall
+from apex_llm_mock.catalogue import SERVED
+
+from apex_llm_core.config import settings_from
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("cls", [MockSettings, Fault, Latency, Reply, ScriptedToolCall])
+def test_every_setting_is_in_the_readme(cls):
+    missing = [field.name for field in attrs.fields(cls) if f"`{field.name}`" not in README]
+    assert not missing
+
+
+def test_every_model_is_in_the_readme():
+    for model in SERVED:
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{model.id}`"))
+        offers, context = row.split("|")[2:4]
+        assert {word.strip() for word in offers.split(",")} == model.capabilities
+        assert f"{model.max_tokens:,}" in context
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "providers.options" in b]
+)
+def test_examples_are_valid(block):
+    # The examples leave out the line [[providers]] above them.
+    options = tomllib.loads(f"[[providers]]\n{block}")["providers"][0]["options"]
+    settings = settings_from(options, MockSettings, key="options")
+    assert settings != MockSettings()
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_code_runs(block):
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102 - the document's own code
