@@ -37,7 +37,7 @@ from apex_llm_core.models.results import (
     ImageGenerationResult,
     TextGenerationResult,
 )
-from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle
 from apex_llm_core.routing.streams import ChatStream
 
@@ -377,9 +377,11 @@ class LLMProviderManager:
         return generation
 
     async def _make(self, source: ConfigSource, earlier: Generation | None) -> Generation:
-        config = await self._read(source)
+        installed = Installed()
+        config = await self._read(source, installed)
         generation = Generation(
             config,
+            installed=installed,
             plugins=self._plugins,
             environ=self._environ,
             clock=self._clock,
@@ -395,10 +397,10 @@ class LLMProviderManager:
             raise
         return generation
 
-    async def _read(self, source: ConfigSource) -> Config | None:
+    async def _read(self, source: ConfigSource, installed: Installed) -> Config | None:
         if isinstance(source, Config):
             return checked_config(source)
-        known = tuple(discover(EXTENSIONS))
+        known = tuple(installed[EXTENSIONS])
         if isinstance(source, Mapping):
             return parse_config(source, extensions=known)
         return await asyncio.to_thread(load_config, source, environ=self._environ, extensions=known)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -59,13 +58,15 @@ async def repeat(call: Callable[[], Awaitable[object]]) -> float:
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[str]:
-    process = subprocess.Popen([sys.executable, Path(__file__).with_name("upstream.py")], stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, Path(__file__).with_name("upstream.py"), stdout=asyncio.subprocess.PIPE
+    )
     assert process.stdout is not None
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions"
+        yield f"http://127.0.0.1:{int(await process.stdout.readline())}/v1/chat/completions"
     finally:
         process.kill()
-        process.wait()
+        await process.wait()
 
 
 async def chat_round() -> dict[str, float]:

@@ -21,7 +21,7 @@ from apex_llm_core.models.events import PluginFailed, ProviderDeregistered, Prov
 from apex_llm_core.observability.bus import EventBus
 from apex_llm_core.observability.logs import EventLog, silence, speak
 from apex_llm_core.observability.metrics import MetricsCollector
-from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
 from apex_llm_core.policies.deadline import Sweeper
 from apex_llm_core.policies.limits import Limiter
@@ -46,6 +46,7 @@ class Generation:
         self,
         config: Config | None,
         *,
+        installed: Installed,
         plugins: Sequence[object] = (),
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float],
@@ -74,6 +75,7 @@ class Generation:
         )
         self.loader = Loader(
             self.runtime,
+            installed=installed,
             logging=self.config.logging.enabled,
             file=self.config.files[0] if self.config.files else None,
         )
@@ -197,7 +199,7 @@ class Generation:
             self._store = factory({"max_entries": self.config.cache.max_entries, **state.options})
 
     async def _make_observers(self) -> None:
-        installed = discover(EXTENSIONS) if self.config.extensions else {}
+        installed = self.loader.installed[EXTENSIONS] if self.config.extensions else {}
         for name, options in self.config.extensions.items():
             plugin = await self.loader.load(installed[name]) if name in installed else name
             for registration in self.loader.registrar.of_plugin(plugin, "observer"):
@@ -230,6 +232,7 @@ class Generation:
 
     async def _make_providers(self) -> None:
         usable = 0
+        broken: list[PluginError] = []
         for position, config in enumerate(self.config.providers):
             if not config.enabled:
                 self.registry.add(ProviderHandle(config=config, instance=None, hooks={}))
@@ -239,12 +242,14 @@ class Generation:
                     self.loader, config, f"providers[{position}]", self.runtime, self.balancer.live
                 )
             except PluginError as error:
-                self._report(error)
+                broken.append(error)
                 continue
             self.registry.add(handle)
             usable += 1
-        if self.failures and not usable:
-            raise self.failures[0]
+        if broken and not usable:
+            raise broken[0]
+        for failure in broken:
+            self._report(failure)
         if not usable and self.config.files:
             raise ConfigurationError(
                 "no provider is enabled; add a [[providers]] table", file=self._file(), key="providers"

@@ -11,7 +11,7 @@ from apex_llm_core.errors import ApexLLMError, ConfigurationError, PluginError, 
 from apex_llm_core.hookspecs import Runtime
 from apex_llm_core.models.events import PluginFailed
 from apex_llm_core.observability.logs import silence, speak
-from apex_llm_core.plugin.discovery import EXTENSIONS, PROVIDERS, STRATEGIES, PluginSource, discover
+from apex_llm_core.plugin.discovery import EXTENSIONS, PROVIDERS, STRATEGIES, Installed, PluginSource
 from apex_llm_core.plugin.manager import PluginManager
 from apex_llm_core.plugin.registrar import Kind, PluginRegistrar, Registration
 
@@ -31,7 +31,8 @@ _REQUIRED: dict[Kind, tuple[str, ...]] = {
 class Loader:
     """The plugins of one generation. Instances are known by ``kind:name``."""
 
-    def __init__(self, runtime: Runtime, *, logging: bool, file: str | None) -> None:
+    def __init__(self, runtime: Runtime, *, installed: Installed, logging: bool, file: str | None) -> None:
+        self.installed = installed
         self.plugins = PluginManager()
         self.registrar = PluginRegistrar()
         self._runtime = runtime
@@ -66,7 +67,7 @@ class Loader:
         if found is not None:
             return found
         word = kind.replace("_", " ")
-        installed = discover(_GROUPS.get(kind, EXTENSIONS))
+        installed = self.installed[_GROUPS.get(kind, EXTENSIONS)]
         source = installed.get(name)
         if source is None:
             raise ConfigurationError(

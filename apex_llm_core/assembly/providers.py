@@ -14,7 +14,7 @@ from apex_llm_core.errors import ConfigurationError, PluginError, nearest
 from apex_llm_core.hookspecs import Runtime
 from apex_llm_core.models.candidates import LiveFacts
 from apex_llm_core.models.info import ProviderCapabilities
-from apex_llm_core.plugin.discovery import PROVIDERS, discover
+from apex_llm_core.plugin.discovery import PROVIDERS
 from apex_llm_core.plugin.registrar import Registration
 from apex_llm_core.plugin.registry import PROVIDER_HOOKS, ProviderHandle, make_candidate, served_models
 
@@ -28,7 +28,7 @@ async def default_providers(loader: Loader) -> tuple[list[ProviderConfig], list[
         ConfigurationError: there is no such type.
     """
     found, failures = [], []
-    for source in discover(PROVIDERS).values():
+    for source in loader.installed[PROVIDERS].values():
         try:
             await loader.load(source)
         except PluginError as error:

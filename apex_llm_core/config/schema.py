@@ -3,7 +3,6 @@
 Free tables (options, credentials, tables of extensions) stand in no repr: nobody knows which of their values are secret.
 """
 
-# ruff: noqa: RUF009 - `setting` declares a field
 from __future__ import annotations
 
 import math

@@ -112,6 +112,19 @@ def discover(group: str) -> dict[str, PluginSource]:
     return dict(sorted(found.items()))
 
 
+class Installed:
+    """All installed plugins, their metadata read once: for code that asks several times."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[str, PluginSource]] = {}
+
+    def __getitem__(self, group: str) -> dict[str, PluginSource]:
+        found = self._groups.get(group)
+        if found is None:
+            found = self._groups[group] = discover(group)
+        return found
+
+
 def _requires_core(requirements: list[str] | None) -> str | None:
     for requirement in requirements or ():
         match = _REQUIREMENT.match(requirement)
@@ -127,6 +140,7 @@ __all__ = [
     "GROUPS",
     "PROVIDERS",
     "STRATEGIES",
+    "Installed",
     "PluginSource",
     "admits",
     "discover",

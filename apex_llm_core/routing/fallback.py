@@ -79,8 +79,8 @@ class _Journey(Generic[R]):
         self._turned_away: tuple[R, Candidate, CircuitBreaker] | None = None
         #: What a limit said when it refused a candidate.
         self.refused: RateLimitError | None = None
-        #: After a context-length error: the window, in tokens, that was too small.
-        self.window: int | None = None
+        #: After context-length errors: the largest window, in tokens, that was too small.
+        self._window = 0
 
     def next(self) -> _Place[R] | None:
         """Return the next place, None at the end."""
@@ -126,8 +126,13 @@ class _Journey(Generic[R]):
             position += 1
         return False
 
+    def too_small(self, candidate: Candidate) -> None:
+        """Note that the request does not fit the window of *candidate*."""
+        if candidate.max_tokens is not None:
+            self._window = max(self._window, candidate.max_tokens)
+
     def _fits(self, candidate: Candidate) -> bool:
-        return self.window is None or candidate.max_tokens is None or candidate.max_tokens > self.window
+        return candidate.max_tokens is None or candidate.max_tokens > self._window
 
     def _look_ahead(self) -> bool:
         for pair in self._pairs:
@@ -215,7 +220,7 @@ class FallbackHandler:
                 if not journey.renew(place):
                     break
             if error.type is LLMErrorType.CONTEXT_LENGTH_EXCEEDED_ERROR:
-                journey.window = place.candidate.max_tokens
+                journey.too_small(place.candidate)
             left, place = place.candidate, journey.next()
             if place is not None:
                 self._tell_fallback(left, place.candidate, error, context)

@@ -330,7 +330,9 @@ def _told(
     """Emit the event of a request that did not succeed; return what to raise."""
     error = raised
     if isinstance(raised, Exception) and not isinstance(raised, (ApexLLMError, asyncio.CancelledError)):
-        error = UnknownError(f"a middleware raised {type(raised).__name__}: {raised}", original_error=raised)
+        error = UnknownError(
+            f"a middleware (or the core) raised {type(raised).__name__}: {raised}", original_error=raised
+        )
     if isinstance(error, LLMError):
         outcome = error.type.value
         error.model = error.model or request.model or None

@@ -1,0 +1,112 @@
+"""``apex-llm config``: check, show and describe the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from apex_llm_cli.options import Invocation
+
+if TYPE_CHECKING:
+    from apex_llm_core.config.schema import Config
+    from apex_llm_core.manager import LLMProviderManager
+
+
+@click.group("config")
+def command() -> None:
+    """Check, show and describe the configuration."""
+
+
+@command.command("check")
+@click.pass_obj
+def check(invocation: Invocation) -> None:
+    """Load the configuration and start everything it names; nothing is asked of a model."""
+    from apex_llm_cli.output import print_document, write
+    from apex_llm_cli.running import with_manager
+
+    async def summarise(manager: LLMProviderManager) -> dict[str, Any]:
+        config = manager.config
+        enabled = [handle for handle in manager.providers if handle.enabled]
+        return {
+            "valid": True,
+            "files": list(config.files),
+            "strategy": config.manager.selection_strategy,
+            "providers": [handle.get_name() for handle in enabled],
+            "models": sorted({model.id for handle in enabled for model in handle.models}),
+            "middleware": [table.type for table in config.middleware if table.enabled],
+            "warnings": list(config.warnings),
+        }
+
+    summary = with_manager(invocation, summarise)
+    if invocation.json:
+        print_document(summary)
+        return
+    lines = [f"valid: {', '.join(summary['files']) or 'no file; every installed provider type that needs no settings'}"]
+    lines.append(f"strategy: {summary['strategy']}")
+    for kind in ("providers", "models", "middleware"):
+        names = summary[kind]
+        lines.append(f"{kind}: {len(names)}" + (f" ({', '.join(names)})" if names else ""))
+    write("".join(f"{line}\n" for line in lines))
+
+
+@command.command("show")
+@click.pass_obj
+def show(invocation: Invocation) -> None:
+    """Print what is in force after overlays and defaults, as TOML; secrets are masked, references to them are not."""
+    from apex_llm_cli.output import print_document, write
+    from apex_llm_cli.running import with_manager
+    from apex_llm_cli.toml_text import to_toml
+    from apex_llm_core.config import load_config
+    from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+
+    config = load_config(invocation.config, extensions=tuple(discover(EXTENSIONS)))
+    if config is None:
+        # Only the manager knows which installed provider types it takes without a file.
+        config = with_manager(invocation, _config_in_force)
+    document = effective(config)
+    if invocation.json:
+        print_document(document)
+        return
+    origin = [f"# from {file}\n" for file in config.files] or ["# no file: what is installed, with its defaults\n"]
+    write("".join(origin) + to_toml(document))
+
+
+@command.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors and checkers."""
+    import json
+
+    from apex_llm_cli.output import write
+    from apex_llm_core.config import config_json_schema
+
+    write(json.dumps(config_json_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+async def _config_in_force(manager: LLMProviderManager) -> Config:
+    return manager.config
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """Return *config* as its file would say it, with every default and without secrets."""
+    from apex_llm_cli.masking import masked
+    from apex_llm_core.converters import unstructure
+
+    document: dict[str, Any] = unstructure(config)
+    for not_a_key in ("warnings", "files"):
+        del document[not_a_key]
+    tables = document.pop("extensions")
+    shown: dict[str, Any] = masked(document | tables)
+    return {name: value for name, value in _without_empty_tables(shown).items() if value not in ([], None)}
+
+
+def _without_empty_tables(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_without_empty_tables(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    pruned = {key: _without_empty_tables(value) for key, value in data.items()}
+    return {key: value for key, value in pruned.items() if value != {}}
+
+
+__all__ = ["command", "effective"]

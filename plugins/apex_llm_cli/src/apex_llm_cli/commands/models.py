@@ -1,0 +1,67 @@
+"""``apex-llm models``: what can be asked for, and what it costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from apex_llm_cli.options import Invocation
+
+if TYPE_CHECKING:
+    from apex_llm_core.manager import LLMProviderManager
+    from apex_llm_core.models import ModelInfo
+
+UNKNOWN = "unknown"
+#: Prices are configured per token and read per million.
+_MILLION = 1_000_000
+
+
+@click.command("models")
+@click.option("-p", "--provider", metavar="PROVIDER", help="Only the models of this provider.")
+@click.pass_obj
+def command(invocation: Invocation, provider: str | None) -> None:
+    """List the models of all providers.
+
+    Prices are per million tokens, in the currency of the configuration; what is unknown says so.
+    """
+    from apex_llm_cli.output import print_document, print_table
+    from apex_llm_cli.running import with_manager
+
+    async def collect(manager: LLMProviderManager) -> tuple[list[ModelInfo], dict[str, str]]:
+        types = {handle.get_name(): handle.get_type() for handle in manager.providers}
+        if provider is not None and provider not in types:
+            from apex_llm_core.errors import ModelNotFoundError, nearest
+
+            raise ModelNotFoundError(f"no provider is called {provider!r}{nearest(provider, types)}", provider=provider)
+        models = await manager.get_models()
+        return [model for model in models if provider in (None, model.provider)], types
+
+    models, types = with_manager(invocation, collect)
+    if invocation.json:
+        print_document({"models": models})
+        return
+    print_table(
+        ("model", "provider", "type", "capabilities", "context", "input", "output"),
+        [
+            (
+                model.id,
+                model.provider,
+                types.get(model.provider, UNKNOWN),
+                UNKNOWN if model.capabilities is None else " ".join(sorted(model.capabilities)),
+                UNKNOWN if model.max_tokens is None else str(model.max_tokens),
+                price(model.cost_per_input_token),
+                price(model.cost_per_output_token),
+            )
+            for model in models
+        ],
+        numbers=("context", "input", "output"),
+    )
+
+
+def price(per_token: float | None) -> str:
+    """Return the price of a million tokens; an unknown one is never zero."""
+    return UNKNOWN if per_token is None else f"{per_token * _MILLION:g}"
+
+
+__all__ = ["command", "price"]
