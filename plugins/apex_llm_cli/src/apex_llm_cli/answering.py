@@ -11,8 +11,8 @@ from apex_llm_cli.options import Invocation
 from apex_llm_cli.output import is_terminal, print_dim, print_document, to_json, write
 
 if TYPE_CHECKING:
-    from apex_llm_core.models import ChatGenerationChunk, ChatGenerationResult, TextGenerationResult, Usage
     from apex_llm_core import ChatStream
+    from apex_llm_core.models import ChatGenerationChunk, ChatGenerationResult, TextGenerationResult, Usage
 
 Answer = TypeVar("Answer", "ChatGenerationResult", "TextGenerationResult")
 

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from apex_llm_strategy_round_robin import plugin
+from apex_llm_strategy_round_robin.strategy import RoundRobinStrategy
+
+from apex_llm_core.testing.strategy import StrategyConformance
+
+
+class TestRoundRobinStrategy(StrategyConformance):
+    plugin = plugin
+    name = "round_robin"
+
+    def make_strategy(self):
+        return RoundRobinStrategy()
