@@ -19,11 +19,10 @@ from apex_llm_core.assembly import Generation
 from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError, nearest
+from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError
 from apex_llm_core.interfaces import HttpClient
 from apex_llm_core.models.events import ConfigurationReloaded
 from apex_llm_core.models.info import ANONYMOUS, Caller, HealthState, HealthStatus, ModelInfo, ProviderCapabilities
-from apex_llm_core.models.messages import ChatMessage
 from apex_llm_core.models.options import (
     ChatGenerationOptions,
     EmbeddingOptions,
@@ -39,6 +38,7 @@ from apex_llm_core.models.results import (
 )
 from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle
+from apex_llm_core.routing.intake import Messages, chat_request, embed_request, image_request, text_request
 from apex_llm_core.routing.streams import ChatStream
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from apex_llm_core.models.options import ChatKeywords, EmbeddingKeywords, ImageKeywords, TextKeywords
 
 ConfigSource = str | Path | Mapping[str, Any] | Config | None
-Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
-Options = TypeVar("Options", TextGenerationOptions, ChatGenerationOptions, EmbeddingOptions, ImageGenerationOptions)
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 T = TypeVar("T")
 
@@ -149,7 +147,7 @@ class LLMProviderManager:
             LLMError: the request failed; `type` says how, `attempts` what was tried.
         """
         generation = self._running
-        request = self._text_request(prompt, options, keywords, stream=False)
+        request = text_request(prompt, options, keywords, stream=False)
         result = await generation.pipeline.generate(*self._prepare(generation, request, caller, "text"))
         return TextGenerationResult.from_chat(result)
 
@@ -167,7 +165,7 @@ class LLMProviderManager:
             LLMError: the request failed; `type` says how, `attempts` what was tried.
         """
         generation = self._running
-        request = self._chat_request(messages, options, keywords, stream=False)
+        request = chat_request(messages, options, keywords, stream=False)
         return await generation.pipeline.generate(*self._prepare(generation, request, caller, "chat"))
 
     def generate_text_stream(
@@ -180,7 +178,7 @@ class LLMProviderManager:
     ) -> ChatStream:
         """Complete *prompt* piece by piece; errors come from the iteration, except for a malformed request."""
         generation = self._running
-        request = self._text_request(prompt, options, keywords, stream=True)
+        request = text_request(prompt, options, keywords, stream=True)
         request, context = self._prepare(generation, request, caller, "text")
         return ChatStream(generation.pipeline.stream(request, context), context)
 
@@ -194,7 +192,7 @@ class LLMProviderManager:
     ) -> ChatStream:
         """Answer a conversation piece by piece; errors come from the iteration, except for a malformed request."""
         generation = self._running
-        request = self._chat_request(messages, options, keywords, stream=True)
+        request = chat_request(messages, options, keywords, stream=True)
         request, context = self._prepare(generation, request, caller, "chat")
         return ChatStream(generation.pipeline.stream(request, context), context)
 
@@ -212,9 +210,7 @@ class LLMProviderManager:
             LLMError: the request failed; `type` says how, `attempts` what was tried.
         """
         generation = self._running
-        chosen = _options(EmbeddingOptions, options, keywords)
-        texts = (text,) if isinstance(text, str) else tuple(text)
-        request = EmbedRequest(texts=texts, model=chosen.model, options=chosen)
+        request = embed_request(text, options, keywords)
         return await generation.pipeline.embed(*self._prepare(generation, request, caller, "embed"))
 
     async def generate_image(
@@ -231,8 +227,7 @@ class LLMProviderManager:
             LLMError: the request failed; `type` says how, `attempts` what was tried.
         """
         generation = self._running
-        chosen = _options(ImageGenerationOptions, options, keywords)
-        request = ImageRequest(prompt=prompt, model=chosen.model, options=chosen)
+        request = image_request(prompt, options, keywords)
         return await generation.pipeline.image(*self._prepare(generation, request, caller, "image"))
 
     # -- what there is -----------------------------------------------------------------------------------------------
@@ -405,30 +400,6 @@ class LLMProviderManager:
             return parse_config(source, extensions=known)
         return await asyncio.to_thread(load_config, source, environ=self._environ, extensions=known)
 
-    def _text_request(
-        self, prompt: str, options: TextGenerationOptions | Mapping[str, Any] | None, keywords: Any, *, stream: bool
-    ) -> GenerateRequest:
-        chosen = _options(TextGenerationOptions, options, keywords)
-        if not isinstance(prompt, str):
-            raise InvalidRequestError(f"the prompt is a {type(prompt).__name__}; expected str")
-        if not prompt:
-            raise InvalidRequestError("the prompt is empty")
-        messages = (ChatMessage(role="user", content=prompt),)
-        return GenerateRequest(kind="text", messages=messages, model=chosen.model, options=chosen, stream=stream)
-
-    def _chat_request(
-        self,
-        messages: Messages,
-        options: ChatGenerationOptions | Mapping[str, Any] | None,
-        keywords: Any,
-        *,
-        stream: bool,
-    ) -> GenerateRequest:
-        chosen = _options(ChatGenerationOptions, options, keywords)
-        return GenerateRequest(
-            kind="chat", messages=_messages(messages), model=chosen.model, options=chosen, stream=stream
-        )
-
     def _prepare(self, generation: Generation, request: R, caller: Caller, operation: str) -> tuple[R, CallContext]:
         if not request.model:
             request = attrs.evolve(request, model=generation.router.default_model(request))
@@ -482,41 +453,6 @@ async def _retire(generation: Generation) -> None:
         await generation.pipeline.drained()
     finally:
         await generation.shutdown()
-
-
-def _options(kind: type[Options], options: Options | Mapping[str, Any] | None, keywords: Any) -> Options:
-    """Return options of *kind* from an object, a mapping and keywords; keywords win."""
-    if options is not None and type(options) is not kind and isinstance(options, Mapping):
-        from apex_llm_core.converters import structure
-
-        options = structure(options, kind)
-    try:
-        if options is None:
-            return kind(**keywords)
-        if not isinstance(options, kind):
-            raise InvalidRequestError(
-                f"options are {type(options).__name__}; expected {kind.__name__}, a mapping or None"
-            )
-        return attrs.evolve(options, **keywords) if keywords else options
-    except TypeError as error:
-        unknown = sorted(set(keywords) - {attribute.name for attribute in attrs.fields(kind)})
-        if not unknown:
-            raise InvalidRequestError(f"the options do not fit: {error}", original_error=error) from error
-        hint = nearest(unknown[0], (attribute.name for attribute in attrs.fields(kind)))
-        raise InvalidRequestError(f"unknown option {unknown[0]!r}{hint}", original_error=error) from error
-
-
-def _messages(messages: Messages) -> tuple[ChatMessage, ...]:
-    if isinstance(messages, str):
-        return (ChatMessage(role="user", content=messages),)
-    if any(isinstance(message, Mapping) for message in messages):
-        from apex_llm_core.converters import structure
-
-        return tuple(
-            structure(message, ChatMessage, path=f"messages[{position}]") if isinstance(message, Mapping) else message
-            for position, message in enumerate(messages)
-        )
-    return tuple(messages)  # type: ignore[arg-type]
 
 
 __all__ = ["LLMProviderManager"]

@@ -854,7 +854,10 @@ class BackgroundHttp(OverHttp):
             async with aclosing(OverHttp.apex_stream(self, request, context)) as stream:
                 return [batch async for batch in stream]
 
-        for batch in await asyncio.shield(asyncio.ensure_future(read())):
+        task = asyncio.ensure_future(read())
+        # What the kit leaves behind when it reports this provider is not to be reported once more.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        for batch in await asyncio.shield(task):
             yield batch
 
 

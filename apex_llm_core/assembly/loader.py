@@ -37,7 +37,8 @@ class Loader:
         self.registrar = PluginRegistrar()
         self._runtime = runtime
         self._logging = logging
-        self._file = file
+        #: The configuration's file, for messages.
+        self.file = file
         self._loaded: set[tuple[str, str]] = set()
         self._started: list[str] = []
 
@@ -72,7 +73,7 @@ class Loader:
         if source is None:
             raise ConfigurationError(
                 f"no {word} called {name!r} is installed{nearest(name, [*installed, *self.registrar.names(kind)])}",
-                file=self._file,
+                file=self.file,
                 key=key,
             )
         await self.load(source)
@@ -90,7 +91,7 @@ class Loader:
             ConfigurationError: *options*, found at *key*, do not fit the plugin's settings.
             PluginError: the factory failed or the instance breaks the hook contract.
         """
-        settings = settings_from(options, registration.settings, key=key, file=self._file)
+        settings = settings_from(options, registration.settings, key=key, file=self.file)
         try:
             instance = registration.factory(config, settings, self._runtime)
         except ApexLLMError:

@@ -56,10 +56,10 @@ async def make_provider(
         PluginError: the plugin is broken.
     """
     registration = await loader.find("provider", config.type, f"{key}.type")
-    config = attrs.evolve(config, auth=_auth(config, registration, key))
+    config = attrs.evolve(config, auth=_auth(config, registration, key, loader.file))
     if config.auth is not None:
         for name, reference in iter_references(config.auth.credentials):
-            await _resolve(runtime, reference, f"{key}.auth.credentials.{name}")
+            await _resolve(runtime, reference, f"{key}.auth.credentials.{name}", loader.file)
     instance = await loader.make(registration, config.name, config, config.options, f"{key}.options")
     return make_handle(loader, config, instance, live)
 
@@ -86,25 +86,27 @@ def make_handle(
     return handle
 
 
-async def _resolve(runtime: Runtime, reference: str, key: str) -> None:
+async def _resolve(runtime: Runtime, reference: str, key: str, file: str | None) -> None:
     try:
         await runtime.resolve_secret(reference)
     except ConfigurationError as error:
-        raise ConfigurationError(error.reason, file=error.file, key=key) from error
+        raise ConfigurationError(error.reason, file=file, key=key) from error
 
 
-def _auth(config: ProviderConfig, registration: Registration, key: str) -> AuthConfig | None:
+def _auth(config: ProviderConfig, registration: Registration, key: str, file: str | None) -> AuthConfig | None:
     taken = registration.auth
     if config.auth is None:
         if registration.auth_required:
             raise ConfigurationError(
                 f"provider type {config.type!r} needs [providers.auth] with type {' or '.join(taken)}",
+                file=file,
                 key=f"{key}.auth",
             )
         return AuthConfig(type=taken[0]) if taken else None  # type: ignore[arg-type]
     if config.auth.type not in taken:
         raise ConfigurationError(
             f"provider type {config.type!r} does not take {config.auth.type!r}{nearest(config.auth.type, taken)}",
+            file=file,
             key=f"{key}.auth.type",
         )
     return config.auth

@@ -158,6 +158,19 @@ class ChatGenerationOptions(TextGenerationOptions):
     #: "minimal", "low", "medium", "high" or a provider's own word.
     reasoning_effort: str | None = None
 
+    def __attrs_post_init__(self) -> None:
+        TextGenerationOptions.__attrs_post_init__(self)
+        if self.tools is not None or self.functions is not None:
+            for position, tool in enumerate(self.all_tools):
+                if not isinstance(tool, FunctionDefinition):
+                    raise InvalidRequestError(
+                        f"tool {position} is a {type(tool).__name__}; expected FunctionDefinition"
+                    )
+        if self.response_format is not None and not isinstance(self.response_format, ResponseFormat):
+            raise InvalidRequestError(
+                f"response_format is a {type(self.response_format).__name__}; expected ResponseFormat"
+            )
+
     @property
     def all_tools(self) -> tuple[FunctionDefinition, ...]:
         """Tools in either spelling."""

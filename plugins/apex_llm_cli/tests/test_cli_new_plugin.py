@@ -21,9 +21,7 @@ def in_distribution(root, *arguments):
     """Run Python with the distribution importable and its metadata found, as if it were installed."""
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
     metadata = [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "egg_info"]
-    subprocess.run(
-        metadata, cwd=root, env=environment, check=True, capture_output=True
-    )
+    subprocess.run(metadata, cwd=root, env=environment, check=True, capture_output=True)
     return subprocess.run(
         [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
     )

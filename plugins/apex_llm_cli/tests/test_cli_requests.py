@@ -229,7 +229,14 @@ class TestLists:
         first = document["models"][0]
         assert (first["id"], first["provider"], first["cost_per_input_token"]) == ("large", "primary", 2.5e-6)
         lines = run("models").stdout.splitlines()
-        assert lines[0].split() == ["model", "provider", "type", "capabilities", "context", "input", "output"]
+        assert lines[0].split(maxsplit=5) == [
+            "model",
+            "provider",
+            "type",
+            "capabilities",
+            "context",
+            "input per M  output per M",
+        ]
         assert lines[1].split()[-2:] == ["2.5", "10"]
         assert run("models", "-p", "primary").stdout == run("models").stdout
         assert "did you mean 'primary'" in run("models", "-p", "primry").stderr

@@ -43,6 +43,16 @@ class Failure:
     retryable: bool = False
     attempts: Sequence[Attempt] = ()
 
+    def line(self) -> str:
+        """Return all of it as one line, for people."""
+        who = ", ".join(part for part in (self.provider, self.model) if part) if self.attempts else ""
+        tried: dict[str, int] = {}
+        for attempt in self.attempts:
+            tried[attempt.provider] = tried.get(attempt.provider, 0) + 1
+        counts = ", ".join(f"{provider} {count}x" for provider, count in tried.items())
+        kind = f" ({self.type}; tried {counts})" if tried else ""
+        return one_line(f"{who}: {self.message}{kind}" if who else f"{self.message}{kind}")
+
     def document(self) -> dict[str, Any]:
         """Return the error document of ``--json``."""
         fields = ("type", "message", "provider", "model", "retryable", "attempts")
@@ -104,7 +114,7 @@ def report(error: Exception, *, as_json: bool = False, debug: bool = False) -> i
             # Nothing was wrong yet; the help is what was asked for.
             error.show()
         else:
-            click.echo(f"error: {one_line(failure.message)}", err=True)
+            click.echo(f"error: {failure.line()}", err=True)
     except BrokenPipeError:
         discard_output()
     return failure.exit_code

@@ -42,7 +42,7 @@ def command(invocation: Invocation, provider: str | None) -> None:
         print_document({"models": models})
         return
     print_table(
-        ("model", "provider", "type", "capabilities", "context", "input", "output"),
+        ("model", "provider", "type", "capabilities", "context", "input per M", "output per M"),
         [
             (
                 model.id,
@@ -55,7 +55,7 @@ def command(invocation: Invocation, provider: str | None) -> None:
             )
             for model in models
         ],
-        numbers=("context", "input", "output"),
+        numbers=("context", "input per M", "output per M"),
     )
 
 
