@@ -57,6 +57,10 @@ class Runtime(Protocol):
     def emit(self) -> Callable[[Event], None]:
         """Tell all observers; never raises."""
 
+    @property
+    def flags(self) -> Mapping[str, bool]:
+        """The feature flags of the configuration, by name."""
+
     async def resolve_secret(self, value: str | Secret) -> Secret:
         """Return the secret behind a reference ("env:NAME", "file:PATH", an extension's scheme) or a literal.
 

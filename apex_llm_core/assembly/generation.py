@@ -70,6 +70,7 @@ class Generation:
             http=http if http is not None else own_http,
             clock=clock,
             random=Random(self.config.seed),
+            flags=self.config.flags,
             emit=self.bus.emit,
             secrets=SecretResolver(self._schemes, self.redactor),
         )
@@ -269,6 +270,7 @@ class Generation:
             retry=RetryPolicy.of(config.retry, self.runtime.random),
             limiter=limiter,
             sweeper=self.sweeper,
+            scrub=self.redactor.scrub,
         )
         plugins = self.loader.plugins
         self.pipeline = Pipeline(

@@ -25,6 +25,7 @@ class SharedRuntime:
     clock: Callable[[], float]
     random: Random
     emit: Callable[[Event], None]
+    flags: Mapping[str, bool]
     _secrets: SecretResolver = attrs.field(repr=False)
 
     async def resolve_secret(self, value: str | Secret) -> Secret:

@@ -66,7 +66,7 @@ class _Place(Generic[R]):
 class _Journey(Generic[R]):
     """The way of one request along its candidates, skipping those that are not admitted."""
 
-    __slots__ = ("_balancer", "_context", "_limiter", "_pairs", "_seen_ahead", "_turned_away", "refused", "window")
+    __slots__ = ("_balancer", "_context", "_limiter", "_pairs", "_seen_ahead", "_turned_away", "_window", "refused")
 
     def __init__(
         self, pairs: Iterator[tuple[R, Candidate]], balancer: LoadBalancer, limiter: Limiter, context: CallContext
@@ -167,7 +167,9 @@ class FallbackHandler:
         retry: RetryPolicy,
         limiter: Limiter,
         sweeper: Sweeper,
+        scrub: Callable[[str], str],
     ) -> None:
+        self._scrub = scrub
         self._enabled = config.fallback_enabled
         self._max_attempts = config.max_attempts
         self._models = fallback_models
@@ -272,6 +274,7 @@ class FallbackHandler:
             breaker=place.breaker,
             permit=place.permit,
             leave=place.leave,
+            scrub=self._scrub,
         )
 
     def _delay(

@@ -25,6 +25,7 @@ class Flight:
         "_ended",
         "_leave",
         "_permit",
+        "_scrub",
         "_started",
         "candidate",
         "context",
@@ -41,6 +42,7 @@ class Flight:
         breaker: CircuitBreaker | None,
         permit: int,
         leave: Callable[[], None] | None = None,
+        scrub: Callable[[str], str] = str,
     ) -> None:
         self.candidate = candidate
         #: The attempt's context.
@@ -51,6 +53,7 @@ class Flight:
         self._breaker = breaker
         self._permit = permit
         self._leave = leave
+        self._scrub = scrub
         self._started = context.clock()
         self._ended = False
         LoadBalancer.begin(candidate)
@@ -72,6 +75,10 @@ class Flight:
     def fail(self, raised: BaseException) -> LLMError:
         """End badly; return what *raised* is in our taxonomy."""
         error = typed(raised, self.candidate)
+        clean = self._scrub(error.message)
+        if clean != error.message:
+            # Some providers and libraries quote the request, credentials included.
+            error.message, error.args = clean, (clean,)
         if self._ended:
             return error
         duration = self._end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -67,13 +66,12 @@ class ChatStream:
                 return chunk
 
     async def batches(self) -> AsyncIterator[ChunkBatch]:
-        """Yield lists of chunks: all that one network read brought."""
+        """Yield lists of chunks: all that one network read brought. Who leaves early closes the stream itself."""
         left = list(self._pending)
         if left:
             yield left
-        async with aclosing(self._batches) as batches:
-            async for batch in batches:
-                yield batch
+        async for batch in self._batches:
+            yield batch
 
     async def aclose(self) -> None:
         """Close the upstream; safe to call at any time."""

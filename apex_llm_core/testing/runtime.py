@@ -23,6 +23,7 @@ class FakeRuntime:
         clock: read by `clock`; a new `FakeClock` when absent.
         seed: of `random`.
         http: what `http` hands out; without one, asking for it fails, since the plugin was not expected to.
+        flags: the feature flags.
         environ: where ``env:`` references lead; the process's environment when absent.
     """
 
@@ -32,11 +33,13 @@ class FakeRuntime:
         clock: Callable[[], float] | None = None,
         seed: int = 0,
         http: HttpClient | None = None,
+        flags: Mapping[str, bool] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.clock: Callable[[], float] = FakeClock() if clock is None else clock
         self.random = Random(seed)
         self.events: list[Event] = []
+        self.flags: Mapping[str, bool] = flags or {}
         self._http = http
         self._environ = os.environ if environ is None else environ
 
