@@ -29,7 +29,7 @@ bench: $(VENV)/developing ## measured against the bars of the project, as ratios
 	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/developing ## rewrites the generated parts of the documentation, then tests every snippet
-	$(BIN)/python -m apex_llm_core.config.reference docs/configuration.md
+	$(BIN)/python docs/generate.py
 	$(BIN)/python -m pytest -k docs
 
 format: $(VENV)/developing

@@ -13,8 +13,11 @@ from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from apex_llm_core.config.schema import Config
+from apex_llm_core.errors import ApexLLMError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.models.results import ChatGenerationChunk
+from apex_llm_core.plugin.registry import ProviderHandle
 from apex_llm_core.routing.streams import ChatStream
 
 P = ParamSpec("P")
@@ -25,6 +28,9 @@ class _Portal:
     """An event loop in a daemon thread, and the way to run coroutines there."""
 
     def __init__(self) -> None:
+        # One lock for submissions and for the end: what is submitted before the end is cancelled by it, never forgotten.
+        self._lock = threading.Lock()
+        self._closed = False
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=self._run, name="apex-llm", daemon=True)
         self._thread.start()
@@ -42,7 +48,11 @@ class _Portal:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a blocking call from the manager's own event loop would wait for itself")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._lock:
+            if self._closed:
+                coroutine.close()
+                raise RuntimeError("the manager is closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
         except (CancelledError, KeyboardInterrupt):
@@ -52,13 +62,15 @@ class _Portal:
     @property
     def alive(self) -> bool:
         """Whether calls are still possible."""
-        return self._thread.is_alive()
+        return not self._closed
 
     def close(self) -> None:
-        """Stop the loop and join the thread."""
-        if self.alive:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+        """Stop the loop, which cancels what runs there, and join the thread."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -106,6 +118,21 @@ def _streaming(
     return call
 
 
+@_direct
+def _config_of(manager: LLMProviderManager) -> Config:
+    return manager.config
+
+
+@_direct
+def _providers_of(manager: LLMProviderManager) -> list[ProviderHandle]:
+    return manager.providers
+
+
+@_direct
+def _failures_of(manager: LLMProviderManager) -> list[ApexLLMError]:
+    return manager.failures
+
+
 class BlockingStream:
     """A stream for a plain ``for``; leave early by ``with stream:`` or `close()`."""
 
@@ -127,8 +154,9 @@ class BlockingStream:
         return chunk
 
     def close(self) -> None:
-        """Close the upstream."""
-        self._portal.call(self.stream.aclose())
+        """Close the upstream; after the end of the manager there is none."""
+        if self._portal.alive:
+            self._portal.call(self.stream.aclose())
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +176,7 @@ class BlockingManager:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._portal = _Portal()
+        self._closing = threading.Lock()
         try:
             self.manager = self._portal.call(self._make(args, kwargs))
         except BaseException:
@@ -173,13 +202,29 @@ class BlockingManager:
     deregister_provider = _blocking(LLMProviderManager.deregister_provider)
     reload = _blocking(LLMProviderManager.reload)
     stats = _direct(LLMProviderManager.stats)
+    subscribe = _direct(LLMProviderManager.subscribe)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return _config_of(self)
+
+    @property
+    def providers(self) -> list[ProviderHandle]:
+        """All configured providers, disabled ones included."""
+        return _providers_of(self)
+
+    @property
+    def failures(self) -> list[ApexLLMError]:
+        """Plugins that could not be used."""
+        return _failures_of(self)
 
     def close(self) -> None:
         """Close the manager and stop its thread; safe to call twice."""
-        portal = self._portal
-        if portal.alive:
-            portal.call(self.manager.close())
-            portal.close()
+        with self._closing:
+            if self._portal.alive:
+                self._portal.call(self.manager.close())
+                self._portal.close()
 
     def __enter__(self) -> Self:
         return self

@@ -458,7 +458,7 @@ class LifecycleSpec(Protocol):
         Raises:
             Any exception stops the start; what has started is shut down again.
         Called: once per instance and configuration generation, before the first request.
-        Ordering: state store, secret schemes, observers, strategies, middleware, providers.
+        Ordering: secret schemes, state store, observers, strategies, middleware, providers.
         Cancellation: may be cancelled; leave nothing open.
         """
 

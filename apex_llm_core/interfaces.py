@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, runtime_checkable
 
 from apex_llm_core.context import CallContext
@@ -26,8 +26,8 @@ class HttpResponse(Protocol):
             ServiceUnavailableError: the body broke off or is larger than the client allows.
         """
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, one item per network read.
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives, one item per network read; iterate inside `contextlib.aclosing`.
 
         Raises:
             ServiceUnavailableError: the body broke off.

@@ -8,7 +8,8 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -19,7 +20,8 @@ from apex_llm_core.assembly import Generation
 from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError
+from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError, PluginError
+from apex_llm_core.hookspecs import ChunkBatch
 from apex_llm_core.interfaces import HttpClient
 from apex_llm_core.models.events import ConfigurationReloaded
 from apex_llm_core.models.info import ANONYMOUS, Caller, HealthState, HealthStatus, ModelInfo, ProviderCapabilities
@@ -77,8 +79,11 @@ class LLMProviderManager:
         self._environ = os.environ if environ is None else environ
         self._http = http
         self._generation: Generation | None = None
-        self._reloading = asyncio.Lock()
-        self._retired: set[asyncio.Task[None]] = set()
+        #: Held while the generation in force, or what belongs to it, changes.
+        self._changing = asyncio.Lock()
+        #: Generations whose last requests are waited for.
+        self._retired: dict[asyncio.Task[None], Generation] = {}
+        self._observers: dict[str, Callable[[Any], None]] = {}
         self._added: dict[str, tuple[object | None, ProviderConfig]] = {}
         self._prefix = secrets.token_hex(6)
         self._count = itertools.count(1)
@@ -92,17 +97,19 @@ class LLMProviderManager:
             ConfigurationError: the configuration cannot be used; names file, key and nearest valid name.
             PluginError: a plugin that cannot be done without is broken.
         """
-        if self._generation is None:
-            self._generation = await self._make(self._source, None)
+        async with self._changing:
+            if self._generation is None:
+                self._generation = await self._make(self._source, None)
 
     async def close(self) -> None:
         """Stop all providers and release connections. Requests under way are not waited for."""
-        generation, self._generation = self._generation, None
-        if generation is not None:
-            await generation.shutdown()
-        for task in self._retired:
-            task.cancel()
-        await asyncio.gather(*self._retired, return_exceptions=True)
+        async with self._changing:
+            generation, self._generation = self._generation, None
+            for earlier in self._retired.values():
+                earlier.pipeline.hurry()
+            await asyncio.gather(*self._retired)
+            if generation is not None:
+                await generation.shutdown()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -119,14 +126,14 @@ class LLMProviderManager:
         The new one is complete before it takes over; requests under way finish on the old one. When it cannot be used, the
         old one stays and the error is raised.
         """
-        async with self._reloading:
+        async with self._changing:
             earlier = self._running
             source = self._source if config is None else config
             generation = await self._make(source, earlier)
             self._source, self._generation = source, generation
             task = asyncio.get_running_loop().create_task(_retire(earlier))
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
+            self._retired[task] = earlier
+            task.add_done_callback(self._retired.pop)
             generation.bus.emit(
                 ConfigurationReloaded(providers=tuple(handle.get_name() for handle in generation.registry))
             )
@@ -180,7 +187,7 @@ class LLMProviderManager:
         generation = self._running
         request = text_request(prompt, options, keywords, stream=True)
         request, context = self._prepare(generation, request, caller, "text")
-        return ChatStream(generation.pipeline.stream(request, context), context)
+        return ChatStream(partial(self._begin_stream, request, context), context)
 
     def generate_chat_stream(
         self,
@@ -194,7 +201,7 @@ class LLMProviderManager:
         generation = self._running
         request = chat_request(messages, options, keywords, stream=True)
         request, context = self._prepare(generation, request, caller, "chat")
-        return ChatStream(generation.pipeline.stream(request, context), context)
+        return ChatStream(partial(self._begin_stream, request, context), context)
 
     async def generate_embedding(
         self,
@@ -257,7 +264,7 @@ class LLMProviderManager:
         found = [model for handle in handles for model in handle.models]
         known = {(model.provider, name) for model in found for name in (model.id, model.provider_model_id)}
         none: list[ModelInfo] = []
-        listed = await self._ask_all(generation, handles, "apex_models", lambda _error: none)
+        listed = await self._ask_all(generation, handles, "apex_models", list, lambda _error: none)
         for handle, models in zip(handles, listed, strict=True):
             name = handle.get_name()
             found.extend(
@@ -285,7 +292,8 @@ class LLMProviderManager:
             generation,
             handles,
             "apex_health",
-            lambda error: HealthStatus(status=HealthState.UNAVAILABLE, message=str(error)),
+            HealthStatus,
+            lambda error: HealthStatus(status=HealthState.UNAVAILABLE, message=generation.redactor.scrub(str(error))),
         )
         states = {}
         for handle, answer in zip(handles, answers, strict=True):
@@ -331,7 +339,6 @@ class LLMProviderManager:
             ConfigurationError: the configuration does not fit, or the name is taken.
             PluginError: the provider breaks the hook contract.
         """
-        generation = self._running
         if config is None:
             if provider is None or name is None:
                 raise InvalidRequestError("register_provider needs a config, or a provider and its name")
@@ -343,8 +350,9 @@ class LLMProviderManager:
             chosen, notices = parse_provider(config)
             for notice in notices:
                 warnings.warn(notice, ConfigurationWarning, stacklevel=2)
-        handle = await generation.register_provider(provider, chosen)
-        self._added[chosen.name] = (provider, chosen)
+        async with self._changing:
+            handle = await self._running.register_provider(provider, chosen)
+            self._added[chosen.name] = (provider, chosen)
         return handle
 
     async def deregister_provider(self, name: str) -> None:
@@ -353,12 +361,19 @@ class LLMProviderManager:
         Raises:
             ModelNotFoundError: there is none of that name; the nearest is in the message.
         """
-        await self._running.deregister_provider(name)
-        self._added.pop(name, None)
+        async with self._changing:
+            await self._running.deregister_provider(name)
+            self._added.pop(name, None)
 
     def subscribe(self, name: str, observe: Callable[[Any], None]) -> None:
-        """Call *observe* with every event; synchronously, so it must not block."""
-        self._running.bus.subscribe(name, observe)
+        """Call *observe* with every event, also after a reload; synchronously, so it must not block.
+
+        Before the start it hears of the start itself. A *name* given again replaces its observer.
+        """
+        if self._generation is not None:
+            self._generation.bus.unsubscribe(name)
+            self._generation.bus.subscribe(name, observe)
+        self._observers[name] = observe
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -381,15 +396,12 @@ class LLMProviderManager:
             environ=self._environ,
             clock=self._clock,
             http=self._http,
+            added=tuple(self._added.values()),
             earlier=earlier,
         )
+        for name, observe in self._observers.items():
+            generation.bus.subscribe(name, observe)
         await generation.start()
-        try:
-            for provider, added in list(self._added.values()):
-                await generation.register_provider(provider, added)
-        except BaseException:
-            await generation.shutdown()
-            raise
         return generation
 
     async def _read(self, source: ConfigSource, installed: Installed) -> Config | None:
@@ -399,6 +411,12 @@ class LLMProviderManager:
         if isinstance(source, Mapping):
             return parse_config(source, extensions=known)
         return await asyncio.to_thread(load_config, source, environ=self._environ, extensions=known)
+
+    def _begin_stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
+        # The generation that the stream was asked of may be retired by the time somebody wants the first chunk.
+        generation = self._running
+        context.emit = generation.bus.emit
+        return generation.pipeline.stream(request, context)
 
     def _prepare(self, generation: Generation, request: R, caller: Caller, operation: str) -> tuple[R, CallContext]:
         if not request.model:
@@ -417,7 +435,12 @@ class LLMProviderManager:
         return request, context
 
     async def _ask_all(
-        self, generation: Generation, handles: Sequence[ProviderHandle], hook: str, failed: Callable[[Exception], T]
+        self,
+        generation: Generation,
+        handles: Sequence[ProviderHandle],
+        hook: str,
+        kind: type,
+        failed: Callable[[Exception], T],
     ) -> list[T | None]:
         """Call *hook* of all *handles* at once, with a timeout each; None where a provider has no such hook."""
         seconds = generation.config.manager.health_timeout
@@ -435,7 +458,12 @@ class LLMProviderManager:
             )
             try:
                 async with asyncio.timeout(seconds):
-                    return await function(context)
+                    answer = await function(context)
+                if not isinstance(answer, kind):
+                    raise PluginError(
+                        f"{hook} returned {type(answer).__name__}; expected {kind.__name__}", plugin=handle.get_type()
+                    )
+                return answer
             except TimeoutError as error:
                 message = str(error) or f"no answer within {seconds:g} seconds"
                 return failed(LLMError(message, provider=handle.get_name()))
@@ -449,10 +477,8 @@ _LIVE = ("in_flight", "attempts", "latency", "time_to_first_chunk", "success_rat
 
 
 async def _retire(generation: Generation) -> None:
-    try:
-        await generation.pipeline.drained()
-    finally:
-        await generation.shutdown()
+    await generation.pipeline.drained()
+    await generation.shutdown()
 
 
 __all__ = ["LLMProviderManager"]

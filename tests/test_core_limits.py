@@ -124,10 +124,14 @@ class TestScopes:
         assert refused(limits.enter({"all": "", "user": "alice"})).subject == "alice"
 
     def test_all_counts_everything_together_whatever_its_text(self):
-        limits, _ = limiter(LimitConfig(name="total", requests=1, match="nothing-is-called-this"))
+        limits, _ = limiter(LimitConfig(name="total", requests=1))
         assert limits.active is True
         admitted(limits.enter({"all": "a"}))
         refused(limits.enter({"all": "b"}))
+
+    def test_a_pattern_without_a_scope_is_refused(self):
+        with pytest.raises(ValueError, match="scope 'all'"):
+            LimitConfig(name="total", requests=1, match="gpt-*")
 
     @pytest.mark.parametrize(
         ("pattern", "subject", "counts"),
@@ -221,7 +225,7 @@ limit_tables = st.lists(
         lambda scope, match, requests, per, concurrent: LimitConfig(
             name=f"{scope}/{match}/{requests}/{per}/{concurrent}",
             scope=scope,
-            match=match,
+            match="*" if scope == "all" else match,
             requests=requests if requests or concurrent else 1,
             per=per,
             concurrent=concurrent,

@@ -51,12 +51,14 @@ class Generation:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float],
         http: HttpClient | None = None,
+        added: Sequence[tuple[object | None, ProviderConfig]] = (),
         earlier: Generation | None = None,
     ) -> None:
         self.config = config if config is not None else Config()
         self._needs_default = config is None
         self._plugins = plugins
         self._environ = environ
+        self._added = added
         self.bus = EventBus()
         self.metrics: MetricsCollector = earlier.metrics if earlier is not None else MetricsCollector()
         self.redactor = Redactor()
@@ -79,6 +81,7 @@ class Generation:
             installed=installed,
             logging=self.config.logging.enabled,
             file=self.config.files[0] if self.config.files else None,
+            scrub=self.redactor.scrub,
         )
         self.registry = ProviderRegistry()
         self.sweeper = Sweeper(clock)
@@ -106,8 +109,11 @@ class Generation:
             strategies = await self._make_strategies()
             await self._make_middleware()
             await self._make_providers()
-            self.balancer.settle()
+            for provider, config in self._added:
+                await self.register_provider(provider, config)
             self._compile(strategies)
+            # Last: from here on the earlier generation's breakers answer to this one.
+            self.balancer.settle()
         except BaseException:
             await self.shutdown()
             raise
@@ -140,7 +146,7 @@ class Generation:
             handle = await make_provider(self.loader, config, "provider", self.runtime, self.balancer.live)
         else:
             await self.loader.take_in(provider, "provider", config.name)
-            handle = make_handle(self.loader, config, provider, self.balancer.live)
+            handle = await make_handle(self.loader, config, provider, self.balancer.live)
         self.registry.add(handle)
         self.bus.emit(ProviderRegistered(provider=config.name, provider_type=config.type))
         return handle
@@ -259,7 +265,7 @@ class Generation:
     def _compile(self, strategies: Mapping[str, Select]) -> None:
         config, clock = self.config, self.runtime.clock
         limiter = Limiter(config.limits, clock)
-        self.router = Router(self.registry, config.manager, config.routes, self.balancer.live)
+        self.router = Router(self.registry, config.manager, config.routes, self.balancer.live, self.balancer.forget_model)
         self.selector = Selector(strategies, config.manager.selection_strategy, self.runtime.random)
         fallback = FallbackHandler(
             config=config.manager,

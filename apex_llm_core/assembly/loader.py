@@ -31,30 +31,43 @@ _REQUIRED: dict[Kind, tuple[str, ...]] = {
 class Loader:
     """The plugins of one generation. Instances are known by ``kind:name``."""
 
-    def __init__(self, runtime: Runtime, *, installed: Installed, logging: bool, file: str | None) -> None:
+    def __init__(
+        self, runtime: Runtime, *, installed: Installed, logging: bool, file: str | None, scrub: Callable[[str], str]
+    ) -> None:
         self.installed = installed
+        #: Removes secrets from what plugins say.
+        self.scrub = scrub
         self.plugins = PluginManager()
         self.registrar = PluginRegistrar()
         self._runtime = runtime
         self._logging = logging
         #: The configuration's file, for messages.
         self.file = file
-        self._loaded: set[tuple[str, str]] = set()
+        #: The names of module plugins, by entry point and by the identity of what it names.
+        self._loaded: dict[tuple[str, str], str] = {}
+        self._named: dict[int, str] = {}
         self._started: list[str] = []
 
     async def load(self, source: PluginSource) -> str:
         """Import one installed plugin, once, and let it register; return its name.
 
+        Several entry points may name one module: it registers once, and has the name of the first.
+
         Raises:
             PluginError: it is broken or does not fit the core.
         """
-        name = f"{source.group}:{source.name}"
-        if (source.group, source.name) not in self._loaded:
+        entry = (source.group, source.name)
+        name = self._loaded.get(entry)
+        if name is None:
             package = source.value.partition(":")[0].partition(".")[0]
             (speak if self._logging else silence)(package)
             module = await asyncio.to_thread(source.load)
-            self.plugins.register_module(module, name, self.registrar, source)
-            self._loaded.add((source.group, source.name))
+            name = self._named.get(id(module))
+            if name is None:
+                name = f"{source.group}:{source.name}"
+                self.plugins.register_module(module, name, self.registrar, source)
+                self._named[id(module)] = name
+            self._loaded[entry] = name
         return name
 
     async def find(self, kind: Kind, name: str, key: str) -> Registration:
@@ -98,7 +111,7 @@ class Loader:
             raise
         except Exception as error:
             raise registration.error(
-                f"making {registration.kind} {name!r} failed: {type(error).__name__}: {error}"
+                self.scrub(f"making {registration.kind} {name!r} failed: {type(error).__name__}: {error}")
             ) from error
         await self.take_in(instance, registration.kind, name, registration.source)
         return instance
@@ -140,9 +153,8 @@ class Loader:
             try:
                 await stop(self._runtime)
             except Exception as error:
-                self._runtime.emit(
-                    PluginFailed(plugin=full_name, message=f"apex_shutdown failed: {type(error).__name__}: {error}")
-                )
+                message = self.scrub(f"apex_shutdown failed: {type(error).__name__}: {error}")
+                self._runtime.emit(PluginFailed(plugin=full_name, message=message))
 
     async def stop_all(self) -> None:
         """Stop everything, the last started first."""
@@ -152,10 +164,15 @@ class Loader:
     async def _run_start(self, start: Callable[..., Any], full_name: str) -> None:
         try:
             await start(self._runtime)
-        except ApexLLMError:
+        except ApexLLMError as error:
+            error.message = self.scrub(error.message)
+            error.args = (error.message,)
+            if isinstance(error, (ConfigurationError, PluginError)):
+                error.reason = self.scrub(error.reason)
             raise
         except Exception as error:
-            raise PluginError(f"apex_startup failed: {type(error).__name__}: {error}", plugin=full_name) from error
+            message = self.scrub(f"apex_startup failed: {type(error).__name__}: {error}")
+            raise PluginError(message, plugin=full_name) from error
 
 
 __all__ = ["Loader"]

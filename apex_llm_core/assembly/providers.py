@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -17,6 +18,7 @@ from apex_llm_core.models.info import ProviderCapabilities
 from apex_llm_core.plugin.discovery import PROVIDERS
 from apex_llm_core.plugin.registrar import Registration
 from apex_llm_core.plugin.registry import PROVIDER_HOOKS, ProviderHandle, make_candidate, served_models
+from apex_llm_core.redaction import Secret
 
 _HOOKS = (*PROVIDER_HOOKS, "apex_health", "apex_models")
 
@@ -60,14 +62,31 @@ async def make_provider(
     if config.auth is not None:
         for name, reference in iter_references(config.auth.credentials):
             await _resolve(runtime, reference, f"{key}.auth.credentials.{name}", loader.file)
+        for secret in _literals(config.auth.credentials):
+            # So that it is known to be one before the provider says a word.
+            await runtime.resolve_secret(secret)
     instance = await loader.make(registration, config.name, config, config.options, f"{key}.options")
-    return make_handle(loader, config, instance, live)
+    return await make_handle(loader, config, instance, live)
 
 
-def make_handle(
+async def make_handle(
     loader: Loader, config: ProviderConfig, instance: object, live: Callable[[str, str], LiveFacts]
 ) -> ProviderHandle:
-    """Read the hooks and capabilities of a started provider and give its models their candidates."""
+    """Read the hooks and capabilities of a started provider and give its models their candidates.
+
+    Raises:
+        PluginError: its capabilities cannot be told; it is stopped again.
+    """
+    try:
+        return _read_handle(loader, config, instance, live)
+    except BaseException:
+        await loader.stop(f"provider:{config.name}")
+        raise
+
+
+def _read_handle(
+    loader: Loader, config: ProviderConfig, instance: object, live: Callable[[str, str], LiveFacts]
+) -> ProviderHandle:
     full_name = f"provider:{config.name}"
     hooks = {}
     for hook in _HOOKS:
@@ -75,7 +94,11 @@ def make_handle(
         if function is not None:
             hooks[hook] = function
     tell = loader.plugins.implementation(full_name, "apex_capabilities")
-    capabilities = tell() if tell is not None else ProviderCapabilities()
+    try:
+        capabilities = tell() if tell is not None else ProviderCapabilities()
+    except Exception as error:
+        message = loader.scrub(f"apex_capabilities failed: {type(error).__name__}: {error}")
+        raise PluginError(message, plugin=full_name) from error
     if type(capabilities) is not ProviderCapabilities:
         raise PluginError(
             f"apex_capabilities returned {type(capabilities).__name__}; expected ProviderCapabilities", plugin=full_name
@@ -84,6 +107,14 @@ def make_handle(
     for model in served_models(config, capabilities):
         handle.candidates[model.id] = make_candidate(config, model, capabilities, live(config.name, model.id))
     return handle
+
+
+def _literals(credentials: Mapping[str, Any]) -> Iterator[Secret]:
+    for value in credentials.values():
+        if isinstance(value, Secret):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _literals(value)
 
 
 async def _resolve(runtime: Runtime, reference: str, key: str, file: str | None) -> None:

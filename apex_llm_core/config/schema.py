@@ -115,7 +115,7 @@ class ProviderConfig:
     type: str = setting(doc="The provider type: the entry-point name of an installed plugin.")
     enabled: bool = setting(True, doc="Whether it takes part at all.")
     priority: int = setting(100, doc="Lower is preferred.")
-    weight: float = setting(1.0, low=0, high=1e6, doc="Share among equals; 0 only when all others failed.")
+    weight: float = setting(1.0, low=0, doc="Share among equals; 0 only when all others failed.")
     timeout: float = setting(
         60.0, low=0, doc="Seconds of silence per attempt: connect, until headers, between reads. 0: none."
     )

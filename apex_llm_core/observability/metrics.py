@@ -11,6 +11,11 @@ from apex_llm_core.models.events import AttemptFinished, BreakerChanged, Event, 
 from apex_llm_core.models.results import Usage
 
 
+#: What callers name is theirs to choose, so the number of series is not: those of further models are counted together.
+_MOST_SERIES = 1000
+_FURTHER_MODELS = "*"
+
+
 @attrs.define(kw_only=True, eq=False)
 class _Requests:
     """Counts of one (operation, provider, model)."""
@@ -48,7 +53,7 @@ class _Requests:
 
 
 class MetricsCollector:
-    """An observer that adds up; reading is `snapshot`."""
+    """An observer that adds up; reading is `snapshot`. After a thousand series, the model of a new one is ``*``."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str, str], _Requests] = {}
@@ -101,14 +106,18 @@ class MetricsCollector:
         key = (event.operation, event.provider or "", event.model)
         counts = self._requests.get(key)
         if counts is None:
-            counts = self._requests[key] = _Requests()
+            if len(self._requests) >= _MOST_SERIES:
+                key = (event.operation, event.provider or "", _FURTHER_MODELS)
+            counts = self._requests.setdefault(key, _Requests())
         counts.add(event)
 
     def _attempt(self, event: AttemptFinished) -> None:
         key = (event.attempt.provider, event.attempt.model)
         outcomes = self._attempts.get(key)
         if outcomes is None:
-            outcomes = self._attempts[key] = {}
+            if len(self._attempts) >= _MOST_SERIES:
+                key = (event.attempt.provider, _FURTHER_MODELS)
+            outcomes = self._attempts.setdefault(key, {})
         outcomes[event.outcome] = outcomes.get(event.outcome, 0) + 1
 
     def _fallback(self, event: FellBack) -> None:
@@ -117,6 +126,8 @@ class MetricsCollector:
 
     def _breaker(self, event: BreakerChanged) -> None:
         key = (event.provider, event.model)
+        if key not in self._breaker_changes and len(self._breaker_changes) >= _MOST_SERIES:
+            key = (event.provider, _FURTHER_MODELS)
         self._breaker_changes[key] = self._breaker_changes.get(key, 0) + 1
 
     def _limit(self, event: LimitRejected) -> None:

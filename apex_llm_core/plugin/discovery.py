@@ -16,8 +16,8 @@ COMMANDS = "apex_llm.commands"
 GROUPS = (PROVIDERS, STRATEGIES, EXTENSIONS, COMMANDS)
 CORE_DISTRIBUTION = "apex-llm-core"
 
-_REQUIREMENT = re.compile(r"^apex[-_.]llm[-_.]core(?:\[[^\]]*\])?\s*\(?\s*([^;)]*)", re.IGNORECASE)
-_CLAUSE = re.compile(r"(~=|==|!=|<=|>=|<|>)\s*v?([0-9]+(?:\.[0-9]+)*)")
+_REQUIREMENT = re.compile(r"^apex[-_.]llm[-_.]core(?![\w.-])(?:\[[^\]]*\])?\s*\(?\s*([^;)]*)", re.IGNORECASE)
+_CLAUSE = re.compile(r"(~=|==|!=|<=|>=|<|>)\s*v?([0-9]+(?:\.[0-9]+)*)(\.\*)?")
 
 
 @attrs.frozen(kw_only=True)
@@ -67,10 +67,10 @@ class PluginSource:
 def admits(specifier: str, version: str) -> bool:
     """Return whether *version* lies in *specifier*, for ranges of plain release numbers."""
     have = _release(version)
-    for operator, text in _CLAUSE.findall(specifier):
+    for operator, text, any_more in _CLAUSE.findall(specifier):
         want = _release(text)
-        width = max(len(have), len(want))
-        left, right = have + (0,) * (width - len(have)), want + (0,) * (width - len(want))
+        width = len(want) if any_more else max(len(have), len(want))
+        left, right = (have + (0,) * width)[:width], (want + (0,) * width)[:width]
         holds = {
             ">=": left >= right,
             ">": left > right,

@@ -74,13 +74,20 @@ class ProviderHandle:
         # A chat model answers a lone prompt as well: it becomes its only user message.
         return not missing or (missing == {"text"} and "chat" in declared)
 
-    def candidate(self, model: str, live: Callable[[str, str], LiveFacts]) -> Candidate:
-        """Return the candidate for *model*, listed or not; an unlisted one is passed through as the provider's own name."""
+    def candidate(
+        self, model: str, live: Callable[[str, str], LiveFacts], forget: Callable[[str, str], None]
+    ) -> Candidate:
+        """Return the candidate for *model*, listed or not; an unlisted one is passed through as the provider's own name.
+
+        *live* gives the facts of a (provider, model) pair; *forget* is told of the pairs that give way to others.
+        """
         found = self.candidates.get(model) or self._unlisted.get(model)
         if found is None:
             found = make_candidate(self.config, ModelConfig(id=model), self.capabilities, live(self.config.name, model))
             if len(self._unlisted) >= _UNLISTED_KEPT:
-                del self._unlisted[next(iter(self._unlisted))]
+                oldest = next(iter(self._unlisted))
+                del self._unlisted[oldest]
+                forget(self.config.name, oldest)
             self._unlisted[model] = found
         return found
 

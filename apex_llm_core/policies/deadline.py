@@ -40,7 +40,9 @@ class Sweeper:
         self._armed.discard(watch)
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Stop the timer, unless somebody waits under a watch: then it stops after the last of them."""
+        if self._armed:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self.fires_at = None, inf

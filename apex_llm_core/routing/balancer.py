@@ -14,6 +14,10 @@ from apex_llm_core.policies.breaker import CircuitBreaker
 _NEWEST = 0.2
 
 
+def _ignore(previous: BreakerState, current: BreakerState) -> None:
+    """Stand in for `on_change` of a breaker that was replaced."""
+
+
 class LoadBalancer:
     """Live facts and circuit breakers by (provider, model).
 
@@ -72,6 +76,9 @@ class LoadBalancer:
         if earlier is None:
             return
         if not self._breakers_enabled or earlier._rules != self._rules:  # noqa: SLF001 - same class
+            # Requests under way still settle the old ones, which have nothing to tell any more.
+            for old in earlier._breakers.values():  # noqa: SLF001 - same class
+                old.on_change = _ignore
             for facts in self._live.values():
                 facts.breaker = "closed"
             return
@@ -86,6 +93,11 @@ class LoadBalancer:
         for known in (self._live, self._breakers):
             for key in [key for key in known if key[0] == provider]:
                 del known[key]
+
+    def forget_model(self, provider: str, model: str) -> None:
+        """Drop everything about one pair."""
+        self._live.pop((provider, model), None)
+        self._breakers.pop((provider, model), None)
 
     def breakers(self) -> Iterator[tuple[str, str, CircuitBreaker]]:
         """Yield (provider, model, breaker) of all pairs that have been called."""

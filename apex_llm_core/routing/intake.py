@@ -64,6 +64,8 @@ def embed_request(text: str | Iterable[str], given: EmbeddingOptions | Given | N
         InvalidRequestError: a text or an option does not fit; names it.
     """
     options = chosen_options(EmbeddingOptions, given, keywords)
+    if not isinstance(text, Iterable):
+        raise InvalidRequestError(f"the text to embed is a {type(text).__name__}; expected str or a sequence of them")
     texts = (text,) if isinstance(text, str) else tuple(text)
     return EmbedRequest(texts=texts, model=options.model, options=options)
 
@@ -150,6 +152,10 @@ def _misfit(kind: type, keywords: Given, error: TypeError) -> InvalidRequestErro
 def _messages(messages: Messages) -> tuple[ChatMessage, ...]:
     if isinstance(messages, str):
         return (ChatMessage(role="user", content=messages),)
+    if not isinstance(messages, Iterable):
+        raise InvalidRequestError(
+            f"messages are a {type(messages).__name__}; expected a text or a sequence of messages"
+        )
     found: list[ChatMessage] = []
     for position, message in enumerate(messages):
         if isinstance(message, Mapping):

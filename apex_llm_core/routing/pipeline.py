@@ -1,6 +1,6 @@
 """The compiled way of a request: one handler per operation, built once at start.
 
-From the outside in: observation of the whole request, middleware, limits, cache, fallback over the candidates, the
+From the outside in: observation of the whole request, middleware, cache, limits, fallback over the candidates, the
 provider's bound hook.
 """
 
@@ -80,19 +80,26 @@ class Pipeline:
         self._cache = cache
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
+        self._hurried = False
         self._call_generate = partial(self._call, "apex_generate", ChatGenerationResult)
         self._call_embed = partial(self._call, "apex_embed", EmbeddingResult)
         self._call_image = partial(self._call, "apex_image", ImageGenerationResult)
-        self.generate: GenerateHandler = partial(self._observed, fold(around.generate, self._generate))
-        self.embed: EmbedHandler = partial(self._observed, fold(around.embed, self._embed))
-        self.image: ImageHandler = partial(self._observed, fold(around.image, self._image))
+        self.generate: GenerateHandler = partial(self._observed, ChatGenerationResult, fold(around.generate, self._generate))
+        self.embed: EmbedHandler = partial(self._observed, EmbeddingResult, fold(around.embed, self._embed))
+        self.image: ImageHandler = partial(self._observed, ImageGenerationResult, fold(around.image, self._image))
         self.stream: StreamHandler = partial(self._observed_stream, fold(around.stream, self._stream))
 
     async def drained(self) -> None:
-        """Return when no request is under way."""
-        if self._in_flight:
+        """Return when no request is under way, or as soon as `hurry` was called."""
+        if self._in_flight and not self._hurried:
             self._idle = asyncio.Event()
             await self._idle.wait()
+
+    def hurry(self) -> None:
+        """Let nobody wait for the requests under way."""
+        self._hurried = True
+        if self._idle is not None:
+            self._idle.set()
 
     def _done(self) -> None:
         self._in_flight -= 1
@@ -100,13 +107,19 @@ class Pipeline:
             self._idle.set()
 
     async def _observed(
-        self, handler: Callable[[Any, CallContext], Awaitable[Any]], request: Any, context: CallContext
+        self,
+        kind: type[Result],
+        handler: Callable[[Any, CallContext], Awaitable[Any]],
+        request: Any,
+        context: CallContext,
     ) -> Any:
         """Run a whole request and emit its last event."""
         started = context.clock()
         self._in_flight += 1
         try:
             result = await handler(request, context)
+            if type(result) is not kind:
+                raise UnknownError(f"a middleware returned {type(result).__name__}; expected {kind.__name__}")
         except BaseException as raised:
             error = _told(raised, request, context, started, stream=False)
             if error is raised:

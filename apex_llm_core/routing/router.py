@@ -37,12 +37,14 @@ class Router:
         manager: ManagerConfig,
         rules: Sequence[RouteConfig],
         live: Callable[[str, str], LiveFacts],
+        forget: Callable[[str, str], None],
     ) -> None:
         self._registry = registry
         self._default_provider = manager.default_provider
         self._default_model = manager.default_model
         self._rules = tuple(rules)
         self._live = live
+        self._forget = forget
         self._routes: dict[tuple[str, frozenset[str], str | None, int], Route] = {}
         self._version = registry.version
 
@@ -113,7 +115,7 @@ class Router:
             handle = self._registry.get(provider)
             if not handle.enabled:
                 raise ModelNotFoundError(f"provider {provider!r} is disabled in the configuration", provider=provider)
-            candidates: tuple[Candidate, ...] = (handle.candidate(model, self._live),)
+            candidates: tuple[Candidate, ...] = (handle.candidate(model, self._live, self._forget),)
         else:
             candidates = self._registry.candidates(model)
         if rule is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,11 @@ class ChatStream:
     the upstream at once.
     """
 
-    def __init__(self, batches: AsyncGenerator[ChunkBatch, None], context: CallContext) -> None:
-        self._batches = batches
+    def __init__(self, begin: Callable[[], AsyncGenerator[ChunkBatch, None]], context: CallContext) -> None:
+        self._begin = begin
         self._context = context
+        self._batches: AsyncGenerator[ChunkBatch, None] | None = None
+        self._closed = False
         self._pending: Iterator[ChatGenerationChunk] = iter(())
 
     @property
@@ -60,8 +62,9 @@ class ChatStream:
     async def __anext__(self) -> ChatGenerationChunk:
         for chunk in self._pending:
             return chunk
+        batches = self._batches or self._open()
         while True:
-            self._pending = iter(await anext(self._batches))
+            self._pending = iter(await anext(batches))
             for chunk in self._pending:
                 return chunk
 
@@ -70,12 +73,23 @@ class ChatStream:
         left = list(self._pending)
         if left:
             yield left
-        async for batch in self._batches:
+        if self._batches is None and self._closed:
+            return
+        async for batch in self._batches or self._open():
             yield batch
 
     async def aclose(self) -> None:
-        """Close the upstream; safe to call at any time."""
-        await self._batches.aclose()
+        """Close the upstream; safe to call before the first chunk, and more than once."""
+        self._closed = True
+        self._pending = iter(())
+        if self._batches is not None:
+            await self._batches.aclose()
+
+    def _open(self) -> AsyncGenerator[ChunkBatch, None]:
+        if self._closed:
+            raise StopAsyncIteration
+        self._batches = self._begin()
+        return self._batches
 
     async def __aenter__(self) -> Self:
         return self

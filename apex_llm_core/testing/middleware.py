@@ -264,7 +264,11 @@ class MiddlewareConformance(ConformanceBase):
         """
 
         async def scenario(middleware: Any, inner: InnerEnd, contexts: Callable[[str], CallContext]) -> None:
-            stream = self._stream(middleware, self.make_request(STREAM), contexts("only"), inner)
+            try:
+                stream = self._stream(middleware, self.make_request(STREAM), contexts("only"), inner)
+            except LLMError:
+                assert self.may_refuse, "refused the stream; claim it with may_refuse"
+                return
             try:
                 await anext(stream, None)
             except LLMError:
