@@ -23,16 +23,9 @@ from apex_llm_core.markers import HOOK_PREFIX
 from apex_llm_core.plugin.discovery import admits
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(apex_llm_core.__path__, "apex_llm_core.")
-)
+MODULES = sorted(module.name for module in pkgutil.walk_packages(apex_llm_core.__path__, "apex_llm_core."))
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
-HOOKS = {
-    name: function
-    for spec in HOOKSPECS
-    for name, function in vars(spec).items()
-    if name.startswith(HOOK_PREFIX)
-}
+HOOKS = {name: function for spec in HOOKSPECS for name, function in vars(spec).items() if name.startswith(HOOK_PREFIX)}
 #: Every hook says these; a hook without arguments or result leaves those two out.
 SECTIONS = ("Args", "Returns", "Raises", "Called", "Ordering", "Cancellation")
 RUNTIME_DEPENDENCIES = {"aiohttp", "attrs", "backoff", "cattrs", "loguru", "pluggy"}
@@ -81,7 +74,9 @@ def test_exports_match_all(name):
     module = importlib.import_module(name)
     exported = getattr(module, "__all__", None)
     if exported is None:
-        assert not [n for n, v in vars(module).items() if not n.startswith("_") and getattr(v, "__module__", "") == name]
+        assert not [
+            n for n, v in vars(module).items() if not n.startswith("_") and getattr(v, "__module__", "") == name
+        ]
         return
     assert sorted(exported) == sorted(set(exported))
     for public in exported:
@@ -89,9 +84,7 @@ def test_exports_match_all(name):
     own = {
         n
         for n, value in vars(module).items()
-        if not n.startswith("_")
-        and (inspect.isclass(value) or inspect.isfunction(value))
-        and value.__module__ == name
+        if not n.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == name
     }
     assert own <= set(exported), f"{name} defines {sorted(own - set(exported))} without exporting them"
 

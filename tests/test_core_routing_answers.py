@@ -6,7 +6,7 @@ import pytest
 
 from apex_llm_core.errors import ServiceUnavailableError
 from apex_llm_core.models import Caller, Candidate, RequestFinished, Usage
-from apex_llm_core.routing.pipeline import cost_of
+from apex_llm_core.routing.outcome import cost_of
 
 CACHED = {"manager": {"cache_enabled": True, "cache_ttl": 60}}
 
@@ -120,3 +120,14 @@ class TestCost:
         scene = stage({"a": []}, providers={"a": prices})
         assert scene.chat().cost == 15
         assert [event.cost for event in scene.events_of(RequestFinished)] == [15]
+
+
+def test_the_cache_keeps_as_many_answers_as_configured(stage):
+    scene = stage({"a": []}, cache={"max_entries": 1}, **CACHED)
+
+    async def body(manager):
+        for prompt in ("one", "two", "one", "one"):
+            await manager.generate_chat(prompt, model="m")
+
+    scene.run(body)
+    assert len(scene.a.calls) == 3

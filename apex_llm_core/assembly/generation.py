@@ -265,7 +265,9 @@ class Generation:
     def _compile(self, strategies: Mapping[str, Select]) -> None:
         config, clock = self.config, self.runtime.clock
         limiter = Limiter(config.limits, clock)
-        self.router = Router(self.registry, config.manager, config.routes, self.balancer.live, self.balancer.forget_model)
+        self.router = Router(
+            self.registry, config.manager, config.routes, self.balancer.live, self.balancer.forget_model
+        )
         self.selector = Selector(strategies, config.manager.selection_strategy, self.runtime.random)
         fallback = FallbackHandler(
             config=config.manager,

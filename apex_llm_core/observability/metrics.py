@@ -10,7 +10,6 @@ import attrs
 from apex_llm_core.models.events import AttemptFinished, BreakerChanged, Event, FellBack, LimitRejected, RequestFinished
 from apex_llm_core.models.results import Usage
 
-
 #: What callers name is theirs to choose, so the number of series is not: those of further models are counted together.
 _MOST_SERIES = 1000
 _FURTHER_MODELS = "*"

@@ -1,0 +1,87 @@
+"""A stream from its first list of chunks to its end, which decides how its attempt ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import attrs
+
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import LLMError, ServiceUnavailableError
+from apex_llm_core.hookspecs import ChunkBatch
+from apex_llm_core.models.candidates import Candidate
+from apex_llm_core.routing.flight import Flight, being_cancelled
+from apex_llm_core.routing.outcome import cost_of
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Opened:
+    """A stream whose first list of chunks is there."""
+
+    flight: Flight
+    first: ChunkBatch
+    rest: AsyncGenerator[ChunkBatch, None]
+
+
+async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
+    """Yield all of an opened stream and end its flight by how the stream ends."""
+    flight, rest, watch = opened.flight, opened.rest, opened.flight.watch
+    batch = opened.first
+    choices, finishes = 1, 0
+    delivery = context.delivery
+    delivery.provider, delivery.model = flight.candidate.provider, flight.candidate.model
+    try:
+        async with aclosing(rest):
+            with watch:
+                while True:
+                    for chunk in batch:
+                        if chunk.index >= choices:
+                            choices = chunk.index + 1
+                        if chunk.finish_reason is not None:
+                            finishes += 1
+                        if chunk.usage is not None:
+                            delivery.usage = chunk.usage
+                            delivery.cost = cost_of(flight.candidate, chunk.usage)
+                    delivery.finished = finishes >= choices
+                    watch.pause()
+                    yield batch
+                    watch.resume()
+                    try:
+                        batch = await rest.__anext__()
+                    except StopAsyncIteration:
+                        break
+        if not delivery.finished:
+            raise truncated(flight.candidate)
+    except (asyncio.CancelledError, GeneratorExit) as left:
+        if isinstance(left, asyncio.CancelledError) and not being_cancelled():
+            raise _failed(flight, left, context) from left
+        # Who leaves after the finish reason has had everything.
+        if delivery.finished:
+            flight.succeed()
+        else:
+            flight.abandon()
+        raise
+    except Exception as raised:
+        error = _failed(flight, raised, context)
+        raise error from error.__cause__
+    flight.succeed()
+
+
+def truncated(candidate: Candidate) -> ServiceUnavailableError:
+    """Return the error of a stream that ended before its terminal chunk: an incomplete answer is no success."""
+    return ServiceUnavailableError(
+        f"the stream of provider {candidate.provider!r} ended without a finish reason: the answer is incomplete",
+        provider=candidate.provider,
+        model=candidate.model,
+    )
+
+
+def _failed(flight: Flight, raised: BaseException, context: CallContext) -> LLMError:
+    error = flight.fail(raised)
+    error.attempts = tuple(context.attempts)
+    return error
+
+
+__all__ = ["Opened", "delivered", "truncated"]
