@@ -145,7 +145,7 @@ class LLMProviderManager:
         prompt: str,
         options: TextGenerationOptions | Mapping[str, Any] | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | None = None,
         **keywords: Unpack[TextKeywords],
     ) -> TextGenerationResult:
         """Complete *prompt*. Options may be given as an object, a mapping, or keywords.
@@ -163,7 +163,7 @@ class LLMProviderManager:
         messages: Messages,
         options: ChatGenerationOptions | Mapping[str, Any] | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | None = None,
         **keywords: Unpack[ChatKeywords],
     ) -> ChatGenerationResult:
         """Answer a conversation: messages, mappings of the same form, or one user message as text.
@@ -180,7 +180,7 @@ class LLMProviderManager:
         prompt: str,
         options: TextGenerationOptions | Mapping[str, Any] | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | None = None,
         **keywords: Unpack[TextKeywords],
     ) -> ChatStream:
         """Complete *prompt* piece by piece; errors come from the iteration, except for a malformed request."""
@@ -194,7 +194,7 @@ class LLMProviderManager:
         messages: Messages,
         options: ChatGenerationOptions | Mapping[str, Any] | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | None = None,
         **keywords: Unpack[ChatKeywords],
     ) -> ChatStream:
         """Answer a conversation piece by piece; errors come from the iteration, except for a malformed request."""
@@ -208,7 +208,7 @@ class LLMProviderManager:
         text: str | Iterable[str],
         options: EmbeddingOptions | Mapping[str, Any] | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | None = None,
         **keywords: Unpack[EmbeddingKeywords],
     ) -> EmbeddingResult:
         """Embed one text or several; `embedding` is the first vector, `embeddings` are all of them.
@@ -225,7 +225,7 @@ class LLMProviderManager:
         prompt: str,
         options: ImageGenerationOptions | Mapping[str, Any] | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | None = None,
         **keywords: Unpack[ImageKeywords],
     ) -> ImageGenerationResult:
         """Make images from *prompt*.
@@ -333,7 +333,8 @@ class LLMProviderManager:
         """Add a provider at run time.
 
         Either a ready instance (*provider*, with its *name* and *models*, or a *config* that tells both), or a *config*
-        whose `type` is an installed provider type. It survives reloads.
+        whose `type` is an installed provider type. It survives reloads: an instance is then started for the new
+        configuration before it is stopped for the old one.
 
         Raises:
             ConfigurationError: the configuration does not fit, or the name is taken.
@@ -418,9 +419,12 @@ class LLMProviderManager:
         context.emit = generation.bus.emit
         return generation.pipeline.stream(request, context)
 
-    def _prepare(self, generation: Generation, request: R, caller: Caller, operation: str) -> tuple[R, CallContext]:
+    def _prepare(
+        self, generation: Generation, request: R, caller: Caller | None, operation: str
+    ) -> tuple[R, CallContext]:
         if not request.model:
             request = attrs.evolve(request, model=generation.router.default_model(request))
+        caller = caller or ANONYMOUS
         deadline = request.options.deadline
         if deadline is None:
             deadline = generation.config.manager.deadline

@@ -286,6 +286,7 @@ class Generation:
             fallback=fallback,
             limiter=limiter,
             cache=self._cache(),
+            sweeper=self.sweeper,
             around=Around(
                 generate=plugins.innermost_first("apex_around_generate"),
                 stream=plugins.innermost_first("apex_around_stream"),

@@ -114,6 +114,8 @@ class TextGenerationOptions:
         # The common request sets two or three of these; the loop is cheaper than a validator a field.
         if type(self.model) is not str:
             raise InvalidRequestError(f"model is {self.model!r}; expected the name of a model")
+        if self.provider is not None and type(self.provider) is not str:
+            raise InvalidRequestError(f"provider is {self.provider!r}; expected the name of a provider")
         if self.max_tokens is not None:
             _check_count(self, "max_tokens", 1)
         if self.temperature is not None:
@@ -221,6 +223,8 @@ class ImageGenerationOptions:
 def _check_common(options: EmbeddingOptions | ImageGenerationOptions) -> None:
     if type(options.model) is not str:
         raise InvalidRequestError(f"model is {options.model!r}; expected the name of a model")
+    if options.provider is not None and type(options.provider) is not str:
+        raise InvalidRequestError(f"provider is {options.provider!r}; expected the name of a provider")
     _check_number(options, "timeout", 0.0)
     _check_number(options, "deadline", 0.0)
     _check_count(options, "retry_count", 0)

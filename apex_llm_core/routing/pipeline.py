@@ -25,12 +25,15 @@ from apex_llm_core.models.results import (
     ImageGenerationResult,
 )
 from apex_llm_core.plugin.registry import ProviderRegistry
+from apex_llm_core.policies.deadline import Sweeper, Watch
 from apex_llm_core.policies.limits import Limiter, Refusal
 from apex_llm_core.routing.delivery import Opened, delivered, truncated
 from apex_llm_core.routing.fallback import FallbackHandler, refusal
 from apex_llm_core.routing.flight import Flight
 from apex_llm_core.routing.outcome import Result, cost_of, settled, tell, tell_failure
 
+#: Seconds between the deadline of the attempts and that of the whole request.
+_GRACE = 0.1
 _Handler = Callable[[Any, CallContext], Any]
 
 
@@ -71,11 +74,15 @@ class Pipeline:
         limiter: Limiter,
         cache: ResponseCache | None,
         around: Around,
+        sweeper: Sweeper,
     ) -> None:
         self._registry = registry
         self._fallback = fallback
         self._limiter = limiter
         self._cache = cache
+        self._sweeper = sweeper
+        #: Somebody else's code waits outside the attempts, which have a watch each.
+        self._watched = cache is not None or bool(around.generate or around.stream or around.embed or around.image)
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
         self._hurried = False
@@ -117,7 +124,11 @@ class Pipeline:
         started = context.clock()
         self._in_flight += 1
         try:
-            result = await handler(request, context)
+            if self._watched:
+                with self._watch(context):
+                    result = await handler(request, context)
+            else:
+                result = await handler(request, context)
             if type(result) is not kind:
                 raise UnknownError(f"a middleware returned {type(result).__name__}; expected {kind.__name__}")
         except BaseException as raised:
@@ -139,11 +150,15 @@ class Pipeline:
         first: float | None = None
         self._in_flight += 1
         try:
+            watch = self._watch(context)
             async with aclosing(handler(request, context)) as batches:
-                async for batch in batches:
-                    if first is None:
-                        first = context.clock() - started
-                    yield batch
+                with watch:
+                    async for batch in batches:
+                        if first is None:
+                            first = context.clock() - started
+                        watch.pause()
+                        yield batch
+                        watch.resume()
         except BaseException as raised:
             error = tell_failure(raised, request, context, started, stream=True, first=first)
             if error is raised:
@@ -153,6 +168,12 @@ class Pipeline:
             self._done()
         delivery = context.delivery
         tell(request, context, started, "ok", usage=delivery.usage, cost=delivery.cost, stream=True, first=first)
+
+    def _watch(self, context: CallContext) -> Watch:
+        """Guard the deadline where no attempt does; a little later, so that an attempt's own error comes first."""
+        deadline = context.deadline
+        guards = self._watched and deadline is not None
+        return self._sweeper.watch(silence=None, deadline=deadline + _GRACE if guards and deadline else None)
 
     async def _generate(self, request: GenerateRequest, context: CallContext) -> ChatGenerationResult:
         return await self._whole(self._call_generate, ChatGenerationResult, request, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -42,7 +43,8 @@ class _JumpingSelector(selectors.SelectSelector):
         if timeout is not None and timeout > 0 and not self.threads:
             ready = super().select(0)
             if not ready:
-                self._clock.advance(timeout)
+                # At least to the next number that can be told from this one: late in virtual time a short wait is less.
+                self._clock.advance(max(timeout, math.ulp(self._clock())))
             return ready
         return super().select(None if self.threads and timeout != 0 else timeout)
 
