@@ -221,6 +221,7 @@ class TestKey:
                 "extra": {"a": 1},
                 "functions": [tool],
                 "model": "gpt-4o",
+                "provider": "azure-eastus",
                 "response_format": ResponseFormat(type="json"),
                 "stop": ["x"],
                 "tools": [tool],
