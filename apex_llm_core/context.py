@@ -56,6 +56,8 @@ class CallContext:
     state: dict[str, Any] = attrs.field(factory=dict)
     delivery: Delivery = attrs.field(factory=Delivery)
     emit: Callable[[Event], None] = _drop
+    #: The provider that comes first, whatever the strategy says; None: the strategy decides alone.
+    preferred: str | None = None
     #: The (provider, model) pair of this attempt; None outside an attempt.
     candidate: Candidate | None = None
     #: The number of this attempt in the request, from 1.

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import ClassVar
 
@@ -71,6 +71,13 @@ class ApexLLMError(Exception):
         super().__init__(message)
         self.message = message
 
+    def restate(self, change: Callable[[str], str]) -> None:
+        """Pass what this error says through *change*, for example to remove secrets."""
+        self.message = change(self.message)
+        self.args = (self.message,)
+        if isinstance(self, (ConfigurationError, PluginError)):
+            self.reason = change(self.reason)
+
 
 class ConfigurationError(ApexLLMError):
     """The configuration cannot be used.
@@ -82,7 +89,7 @@ class ConfigurationError(ApexLLMError):
     def __init__(self, message: str, *, file: str | None = None, key: str | None = None) -> None:
         place = ": ".join(part for part in (file, key) if part)
         super().__init__(f"{place}: {message}" if place else message)
-        self.reason = message
+        self.reason: str = message
         self.file = file
         self.key = key
 
@@ -99,7 +106,7 @@ class PluginError(ApexLLMError):
     ) -> None:
         origin = f" (from {distribution} {version or 'of unknown version'})" if distribution else ""
         super().__init__(f"plugin {plugin!r}{origin}: {message}")
-        self.reason = message
+        self.reason: str = message
         self.plugin = plugin
         self.distribution = distribution
         self.version = version
@@ -234,7 +241,7 @@ ERROR_CLASSES: dict[LLMErrorType, builtins.type[LLMError]] = {
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return the end of a sentence that names the nearest valid choice, or all of them when none is near."""
     known = sorted(set(choices))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.63)
     if close:
         return f"; did you mean {close[0]!r}?"
     if not known:

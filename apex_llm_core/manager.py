@@ -422,8 +422,10 @@ class LLMProviderManager:
     def _prepare(
         self, generation: Generation, request: R, caller: Caller | None, operation: str
     ) -> tuple[R, CallContext]:
+        preferred = None
         if not request.model:
-            request = attrs.evolve(request, model=generation.router.default_model(request))
+            model, preferred = generation.router.default(request)
+            request = attrs.evolve(request, model=model)
         caller = caller or ANONYMOUS
         deadline = request.options.deadline
         if deadline is None:
@@ -435,6 +437,7 @@ class LLMProviderManager:
             clock=self._clock,
             deadline=self._clock() + deadline if deadline else None,
             emit=generation.bus.emit,
+            preferred=preferred,
         )
         return request, context
 

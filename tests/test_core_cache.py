@@ -162,7 +162,7 @@ class TestKey:
         # Written down: a change makes every stored answer unreachable, so it must be meant (see `_FORMAT`).
         request = chat(temperature=0.5, tools=[FunctionDefinition(name="f", parameters={"b": 1, "a": [True, None]})])
         assert cache().key(request, ALICE) == (
-            "apex-llm:response:1:0a6270975c5c5d610d25ca0c20fa4e7d86931719a96536dcdea0eeb388df8c9c"
+            "apex-llm:response:1:1df75139de521c20e5e5b95ed002c71231582d9016894afdbfaf16e078286f44"
         )
 
     @pytest.mark.parametrize(

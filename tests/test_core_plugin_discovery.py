@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import pytest
 from hypothesis import given
@@ -154,3 +155,35 @@ releases = st.lists(st.integers(0, 3), min_size=1, max_size=4).map(lambda parts:
 def test_ranges_agree_with_the_standard(left, right, operator):
     packaging = pytest.importorskip("packaging.specifiers")
     assert admits(operator + right, left) is packaging.SpecifierSet(operator + right).contains(left)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda info: (info / "entry_points.txt").write_bytes(b"[apex_llm.providers]\nx = \xe9\n"),
+        lambda info: (info / "entry_points.txt").write_text("[apex_llm.providers]\nno equals sign\n"),
+        lambda info: (info / "METADATA").write_bytes(b"Metadata-Version: 2.1\nName: J\xe9\nVersion: 1\n"),
+        lambda info: (info / "METADATA").unlink(),
+    ],
+)
+def test_a_damaged_installation_hides_nobody(install, damage):
+    install("sound-llm", modules={}, entry_points={PROVIDERS: {"sound": "sound.plugin"}})
+    site = install("hurt-llm", modules={}, entry_points={PROVIDERS: {"hurt": "hurt.plugin"}})
+    damage(site / "hurt_llm-1.0.dist-info")
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        found = discover(PROVIDERS)
+    assert "sound" in found
+    assert "mock" in found
+
+
+def test_a_module_that_exits_is_a_broken_plugin(install):
+    install("exit-llm", modules={"exit_llm": "raise SystemExit(3)"}, entry_points={PROVIDERS: {"exit": "exit_llm"}})
+    with pytest.raises(PluginError, match=r"exit-llm 1.0.*cannot be imported: SystemExit: 3"):
+        discover(PROVIDERS)["exit"].load()
+
+
+def test_a_malformed_entry_point_is_told(install):
+    install("odd-llm", modules={}, entry_points={PROVIDERS: {"odd": "odd-mod:"}})
+    with pytest.raises(PluginError, match="'odd-mod:' is no 'module' or 'module:attribute'"):
+        discover(PROVIDERS)["odd"].load()

@@ -221,7 +221,7 @@ class TestErrors:
         scene = stage({"a": []})
         scene.providers["a"] = Wrong()
         error = scene.failed_chat(UnknownError)
-        assert "returned str from apex_generate; expected ChatGenerationResult" in str(error)
+        assert "returned str in place of ChatGenerationResult from apex_generate" in str(error)
 
     def test_success_tells_the_attempts_before_it(self, stage):
         result = stage({"a": [ServiceUnavailableError("down")], "b": []}).chat()

@@ -90,23 +90,6 @@ def test_the_sequence_counts_the_requests_of_each_model():
     assert seen == [0, 1, 0, 2, 1]
 
 
-def test_a_preview_changes_nothing():
-    def draw(request, candidates, turn):
-        turn.random.random()
-        return [
-            candidates[turn.sequence % 4],
-            *turn.shuffle([c for c in candidates[:2] if c is not candidates[turn.sequence % 4]]),
-        ]
-
-    plain, curious = selector_of(draw), selector_of(draw)
-    for _ in range(8):
-        looked = curious.preview(None, route_of(), seed=5)
-        assert looked == curious.preview(None, route_of(), seed=5)
-        ranking = list(curious.rank(None, route_of()))
-        assert ranking == list(plain.rank(None, route_of()))
-        assert looked[0] is ranking[0]
-
-
 def test_priority_first_then_weight():
     candidates = (
         Candidate(provider="a", model="m", priority=2),

@@ -83,6 +83,12 @@ class Generation:
             file=self.config.files[0] if self.config.files else None,
             scrub=self.redactor.scrub,
         )
+        #: What unchanged limits have counted outlives a reload.
+        self.limiter: Limiter = (
+            earlier.limiter
+            if earlier is not None and earlier.config.limits == self.config.limits
+            else Limiter(self.config.limits, clock)
+        )
         self.registry = ProviderRegistry()
         self.sweeper = Sweeper(clock)
         self.balancer: LoadBalancer = LoadBalancer(
@@ -263,8 +269,8 @@ class Generation:
             )
 
     def _compile(self, strategies: Mapping[str, Select]) -> None:
-        config, clock = self.config, self.runtime.clock
-        limiter = Limiter(config.limits, clock)
+        config = self.config
+        limiter = self.limiter
         self.router = Router(
             self.registry, config.manager, config.routes, self.balancer.live, self.balancer.forget_model
         )
@@ -283,10 +289,12 @@ class Generation:
         plugins = self.loader.plugins
         self.pipeline = Pipeline(
             registry=self.registry,
+            router=self.router,
             fallback=fallback,
             limiter=limiter,
             cache=self._cache(),
             sweeper=self.sweeper,
+            scrub=self.redactor.scrub,
             around=Around(
                 generate=plugins.innermost_first("apex_around_generate"),
                 stream=plugins.innermost_first("apex_around_stream"),

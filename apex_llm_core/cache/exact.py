@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import attrs
 
 from apex_llm_core.converters import dumps, loads, structure, unstructure
 from apex_llm_core.interfaces import StateStore
+from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.info import Caller
 from apex_llm_core.models.requests import EmbedRequest, ImageRequest, Request
 from apex_llm_core.models.results import (
@@ -66,8 +67,8 @@ class ResponseCache:
         self._tenant = tenant
         self._on_error = on_error
 
-    def key(self, request: Request, caller: Caller) -> str | None:
-        """Return the key of *request*, None when it is not to be cached.
+    def key(self, request: Request, caller: Caller, among: Iterable[Candidate] = ()) -> str | None:
+        """Return the key of *request* served by one of *among*, None when it is not to be cached.
 
         Not cached are streams, images, requests with `no_cache`, and those whose `extra` has no JSON form.
         """
@@ -85,6 +86,7 @@ class ResponseCache:
                 "kind": kind,
                 "tenant": self._tenant(caller),
                 "model": request.model,
+                "among": sorted({(candidate.provider, candidate.model) for candidate in among}),
                 "content": unstructure(content),
                 "options": _telling(unstructure(request.options)),
             }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import warnings
 
 import attrs
 
-from apex_llm_core.errors import PluginError
+from apex_llm_core.errors import ConfigurationWarning, PluginError
 
 PROVIDERS = "apex_llm.providers"
 STRATEGIES = "apex_llm.strategies"
@@ -58,9 +59,12 @@ class PluginSource:
         if reason is not None:
             raise self.error(reason)
         entry_point = importlib.metadata.EntryPoint(name=self.name, value=self.value, group=self.group)
+        if entry_point.pattern.match(self.value) is None:
+            raise self.error(f"its entry point {self.value!r} is no 'module' or 'module:attribute'")
         try:
             return entry_point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # A script that was never meant to be imported exits; that is its own end, not ours.
             raise self.error(f"cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -93,23 +97,43 @@ def _release(version: str) -> tuple[int, ...]:
 def discover(group: str) -> dict[str, PluginSource]:
     """Return all installed plugins of *group* by name, in the order of their names."""
     found: dict[str, PluginSource] = {}
-    for entry_point in importlib.metadata.entry_points(group=group):
-        distribution = entry_point.dist
-        source = PluginSource(
+    for distribution in importlib.metadata.distributions():
+        try:
+            sources = _sources(distribution, group)
+        except Exception as error:
+            # One damaged installation, maybe of something else entirely, must not hide the others.
+            place = distribution.locate_file("")
+            text = (
+                f"a distribution in {place} has unreadable metadata and is passed over: {type(error).__name__}: {error}"
+            )
+            warnings.warn(text, ConfigurationWarning, stacklevel=2)
+            continue
+        for source in sources:
+            earlier = found.get(source.name)
+            if earlier is None:
+                found[source.name] = source
+            elif earlier.distribution != source.distribution:
+                rival = f"{source.distribution} {source.version}"
+                found[source.name] = attrs.evolve(earlier, rivals=(*earlier.rivals, rival))
+    return dict(sorted(found.items()))
+
+
+def _sources(distribution: importlib.metadata.Distribution, group: str) -> list[PluginSource]:
+    # Most distributions have nothing for us; a look at the text spares parsing theirs.
+    if group not in (distribution.read_text("entry_points.txt") or ""):
+        return []
+    entry_points = [entry_point for entry_point in distribution.entry_points if entry_point.group == group]
+    return [
+        PluginSource(
             name=entry_point.name,
             group=group,
-            distribution=distribution.name if distribution is not None else "unknown",
-            version=distribution.version if distribution is not None else "unknown",
+            distribution=distribution.name or "unknown",
+            version=distribution.version or "unknown",
             value=entry_point.value,
-            requires_core=_requires_core(distribution.requires if distribution is not None else None),
+            requires_core=_requires_core(distribution.requires),
         )
-        earlier = found.get(source.name)
-        if earlier is None:
-            found[source.name] = source
-        elif earlier.distribution != source.distribution:
-            rival = f"{source.distribution} {source.version}"
-            found[source.name] = attrs.evolve(earlier, rivals=(*earlier.rivals, rival))
-    return dict(sorted(found.items()))
+        for entry_point in entry_points
+    ]
 
 
 class Installed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from apex_llm_core.config.schema import Config
@@ -98,11 +98,6 @@ class LoadBalancer:
         """Drop everything about one pair."""
         self._live.pop((provider, model), None)
         self._breakers.pop((provider, model), None)
-
-    def breakers(self) -> Iterator[tuple[str, str, CircuitBreaker]]:
-        """Yield (provider, model, breaker) of all pairs that have been called."""
-        for (provider, model), breaker in self._breakers.items():
-            yield provider, model, breaker
 
     @staticmethod
     def begin(candidate: Candidate) -> None:

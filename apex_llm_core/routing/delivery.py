@@ -23,13 +23,16 @@ class Opened:
     flight: Flight
     first: ChunkBatch
     rest: AsyncGenerator[ChunkBatch, None]
+    #: How many answers were asked for; each must end.
+    choices: int
 
 
 async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
     """Yield all of an opened stream and end its flight by how the stream ends."""
     flight, rest, watch = opened.flight, opened.rest, opened.flight.watch
     batch = opened.first
-    choices, finishes = 1, 0
+    choices = opened.choices
+    ended: set[int] = set()
     delivery = context.delivery
     delivery.provider, delivery.model = flight.candidate.provider, flight.candidate.model
     try:
@@ -40,11 +43,11 @@ async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[Chun
                         if chunk.index >= choices:
                             choices = chunk.index + 1
                         if chunk.finish_reason is not None:
-                            finishes += 1
+                            ended.add(chunk.index)
                         if chunk.usage is not None:
                             delivery.usage = chunk.usage
                             delivery.cost = cost_of(flight.candidate, chunk.usage)
-                    delivery.finished = finishes >= choices
+                    delivery.finished = len(ended) >= choices
                     watch.pause()
                     yield batch
                     watch.resume()

@@ -29,7 +29,7 @@ import attrs
 
 from apex_llm_core.config.schema import ManagerConfig
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import LLMError, LLMErrorType, ModelNotFoundError, RateLimitError
+from apex_llm_core.errors import LLMError, LLMErrorType, ModelNotFoundError, PluginError, RateLimitError
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import FellBack, LimitRejected, RetryScheduled
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
@@ -39,7 +39,7 @@ from apex_llm_core.policies.limits import Limiter, Refusal
 from apex_llm_core.policies.retry import RetryPolicy
 from apex_llm_core.routing.balancer import LoadBalancer
 from apex_llm_core.routing.flight import Flight, being_cancelled
-from apex_llm_core.routing.router import Router
+from apex_llm_core.routing.router import Route, Router
 from apex_llm_core.routing.selector import Selector
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
@@ -143,7 +143,7 @@ class _Journey(Generic[R]):
     def _admitted(self, place: _Place[R]) -> bool:
         if not self._limiter.active:
             return True
-        answer = self._limiter.enter({"provider": place.candidate.provider})
+        answer = self._limiter.enter({"provider": place.candidate.provider, "model": place.candidate.model})
         if isinstance(answer, Refusal):
             if place.breaker is not None:
                 place.breaker.release(place.permit)
@@ -223,29 +223,47 @@ class FallbackHandler:
                     break
             if error.type is LLMErrorType.CONTEXT_LENGTH_EXCEEDED_ERROR:
                 journey.too_small(place.candidate)
-            left, place = place.candidate, journey.next()
+            if not self._enabled:
+                break
+            left = place.candidate
+            try:
+                place = journey.next()
+            except PluginError as broken:
+                # What the providers said matters more than a strategy that breaks on the way.
+                raise self._with_attempts(error, context) from broken
             if place is not None:
                 self._tell_fallback(left, place.candidate, error, context)
         if error is not None:
             raise self._with_attempts(error, context)
-        raise journey.refused or ModelNotFoundError(f"nobody may serve model {request.model!r}", model=request.model)
+        raise journey.refused or ModelNotFoundError(
+            f"the strategy leaves out every candidate of model {request.model!r}", model=request.model
+        )
 
     def _pairs(self, request: R, context: CallContext) -> Iterator[tuple[R, Candidate]]:
         """Yield (request, candidate): the ranking of the model asked for, then those of its fallback models."""
-        for model in (request.model, *self._models.get(request.model, ())):
-            asked = request if model == request.model else attrs.evolve(request, model=model)
-            try:
-                route = self._router.route(asked, context)
-            except ModelNotFoundError:
-                if asked is request:
-                    raise
-                continue
-            if route.model != asked.model:
-                asked = attrs.evolve(asked, model=route.model)
-            for candidate in self._selector.rank(asked, route):
+        route = self._router.route(request, context)
+        yield from self._ranked(request, route, context)
+        provider = request.options.provider
+        for model in self._models.get(route.model, ()):
+            if provider is None or self._router.lists(model, provider):
+                asked = attrs.evolve(request, model=model)
+                try:
+                    route = self._router.route(asked, context)
+                except ModelNotFoundError:
+                    # It cannot do what this request needs, or the rules forbid it.
+                    continue
+                yield from self._ranked(asked, route, context)
+
+    def _ranked(self, request: R, route: Route, context: CallContext) -> Iterator[tuple[R, Candidate]]:
+        asked = request if route.model == request.model else attrs.evolve(request, model=route.model)
+        first = None
+        if context.preferred is not None:
+            first = next((c for c in route.candidates if c.provider == context.preferred), None)
+            if first is not None:
+                yield asked, first
+        for candidate in self._selector.rank(asked, route):
+            if candidate is not first:
                 yield asked, candidate
-                if not self._enabled:
-                    return
 
     def _take_off(self, place: _Place[R], context: CallContext, number: int) -> Flight:
         candidate = place.candidate
@@ -290,7 +308,7 @@ class FallbackHandler:
         remaining = context.remaining()
         if remaining is not None and delay >= remaining:
             return None
-        if delay > self._retry.patience and journey.has_alternative():
+        if delay > self._retry.patience and self._enabled and journey.has_alternative():
             return None
         return delay
 
@@ -334,7 +352,7 @@ def refusal(answer: Refusal, context: CallContext, candidate: Candidate | None =
         )
     )
     return RateLimitError(
-        f"the configured limit {answer.limit!r} is reached for {answer.subject!r}",
+        f"the configured limit {answer.limit!r} is reached" + (f" for {answer.subject!r}" if answer.subject else ""),
         provider=candidate.provider if candidate is not None else None,
         model=candidate.model if candidate is not None else None,
         retry_after=answer.retry_after,

@@ -75,10 +75,8 @@ class Flight:
     def fail(self, raised: BaseException) -> LLMError:
         """End badly; return what *raised* is in our taxonomy."""
         error = typed(raised, self.candidate)
-        clean = self._scrub(error.message)
-        if clean != error.message:
-            # Some providers and libraries quote the request, credentials included.
-            error.message, error.args = clean, (clean,)
+        # Some providers and libraries quote the request, credentials included.
+        error.restate(self._scrub)
         if self._ended:
             return error
         duration = self._end()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import attrs
 
@@ -11,26 +12,51 @@ from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ApexLLMError, Attempt, LLMError, UnknownError
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import RequestFinished
-from apex_llm_core.models.requests import Request
-from apex_llm_core.models.results import ChatGenerationResult, EmbeddingResult, ImageGenerationResult, Usage
+from apex_llm_core.models.messages import ChatMessage
+from apex_llm_core.models.requests import EmbedRequest, Request
+from apex_llm_core.models.results import ChatGenerationResult, Choice, EmbeddingResult, ImageGenerationResult, Usage
 
 Result = TypeVar("Result", ChatGenerationResult, EmbeddingResult, ImageGenerationResult)
 
 
-def settled(result: Result, cost: float | None, attempts: tuple[Attempt, ...]) -> Result:
+def settled(result: Result, candidate: Candidate, attempts: tuple[Attempt, ...]) -> Result:
     """Return a copy of *result* with what only the core knows; a third of the cost of `attrs.evolve`."""
     kind = type(result)
     copy = object.__new__(kind)
     assign = object.__setattr__
     for name in _FIELDS[kind]:
         assign(copy, name, getattr(result, name))
-    assign(copy, "cost", cost)
+    assign(copy, "model", candidate.model)
+    assign(copy, "provider", candidate.provider)
+    assign(copy, "cost", cost_of(candidate, result.usage))
     assign(copy, "attempts", attempts)
     return copy
 
 
+def defect(result: Any, kind: type, request: Request) -> str | None:
+    """Say what is wrong with a provider's *result*, None when it can be handed on."""
+    if type(result) is not kind:
+        return f"{type(result).__name__} in place of {kind.__name__}"
+    usage = getattr(result, "usage", None)
+    if usage is not None and type(usage) is not Usage:
+        return f"usage of type {type(usage).__name__}"
+    if isinstance(result, ChatGenerationResult):
+        for choice in result.choices:
+            if type(choice) is not Choice or type(choice.message) is not ChatMessage:
+                return "a choice without a ChatMessage"
+        if type(result.message) is not ChatMessage:
+            return f"a message of type {type(result.message).__name__}"
+    elif isinstance(result, EmbeddingResult) and isinstance(request, EmbedRequest):
+        if len(result.embeddings) != len(request.texts):
+            return f"{len(result.embeddings)} vectors for {len(request.texts)} texts"
+    elif isinstance(result, ImageGenerationResult) and not result.images:
+        return "no image"
+    return None
+
+
+_OURS = frozenset({"model", "provider", "cost", "attempts"})
 _FIELDS: dict[type, tuple[str, ...]] = {
-    kind: tuple(field.name for field in attrs.fields(kind) if field.name not in {"cost", "attempts"})
+    kind: tuple(field.name for field in attrs.fields(kind) if field.name not in _OURS)
     for kind in (ChatGenerationResult, EmbeddingResult, ImageGenerationResult)
 }
 
@@ -57,15 +83,18 @@ def tell_failure(
     context: CallContext,
     started: float,
     *,
+    scrub: Callable[[str], str],
     stream: bool,
     first: float | None = None,
 ) -> BaseException:
-    """Emit the event of a request that did not succeed; return what to raise."""
+    """Emit the event of a request that did not succeed; return what to raise, its text passed through *scrub*."""
     error = raised
     if isinstance(raised, Exception) and not isinstance(raised, (ApexLLMError, asyncio.CancelledError)):
         error = UnknownError(
             f"a middleware (or the core) raised {type(raised).__name__}: {raised}", original_error=raised
         )
+    if isinstance(error, ApexLLMError):
+        error.restate(scrub)
     if isinstance(error, LLMError):
         outcome = error.type.value
         error.model = error.model or request.model or None
@@ -120,4 +149,4 @@ def tell(
     )
 
 
-__all__ = ["Result", "cost_of", "settled", "tell", "tell_failure"]
+__all__ = ["Result", "cost_of", "defect", "settled", "tell", "tell_failure"]

@@ -18,8 +18,9 @@ from apex_llm_core.cache.exact import ResponseCache
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import UnknownError
 from apex_llm_core.hookspecs import ChunkBatch, EmbedHandler, GenerateHandler, ImageHandler, StreamHandler
-from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest, Request
+from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.models.results import (
+    ChatGenerationChunk,
     ChatGenerationResult,
     EmbeddingResult,
     ImageGenerationResult,
@@ -30,7 +31,8 @@ from apex_llm_core.policies.limits import Limiter, Refusal
 from apex_llm_core.routing.delivery import Opened, delivered, truncated
 from apex_llm_core.routing.fallback import FallbackHandler, refusal
 from apex_llm_core.routing.flight import Flight
-from apex_llm_core.routing.outcome import Result, cost_of, settled, tell, tell_failure
+from apex_llm_core.routing.outcome import Result, defect, settled, tell, tell_failure
+from apex_llm_core.routing.router import Router
 
 #: Seconds between the deadline of the attempts and that of the whole request.
 _GRACE = 0.1
@@ -70,13 +72,17 @@ class Pipeline:
         self,
         *,
         registry: ProviderRegistry,
+        router: Router,
         fallback: FallbackHandler,
         limiter: Limiter,
         cache: ResponseCache | None,
         around: Around,
         sweeper: Sweeper,
+        scrub: Callable[[str], str],
     ) -> None:
         self._registry = registry
+        self._router = router
+        self._scrub = scrub
         self._fallback = fallback
         self._limiter = limiter
         self._cache = cache
@@ -132,7 +138,7 @@ class Pipeline:
             if type(result) is not kind:
                 raise UnknownError(f"a middleware returned {type(result).__name__}; expected {kind.__name__}")
         except BaseException as raised:
-            error = tell_failure(raised, request, context, started, stream=False)
+            error = tell_failure(raised, request, context, started, scrub=self._scrub, stream=False)
             if error is raised:
                 raise
             raise error from raised
@@ -160,7 +166,7 @@ class Pipeline:
                         yield batch
                         watch.resume()
         except BaseException as raised:
-            error = tell_failure(raised, request, context, started, stream=True, first=first)
+            error = tell_failure(raised, request, context, started, scrub=self._scrub, stream=True, first=first)
             if error is raised:
                 raise
             raise error from raised
@@ -188,13 +194,16 @@ class Pipeline:
         self, call: Callable[[Any, Flight], Awaitable[Result]], kind: type[Result], request: Any, context: CallContext
     ) -> Result:
         cache = self._cache
-        key = cache.key(request, context.caller) if cache is not None else None
+        key = None
+        if cache is not None:
+            # Routing rules decide about the memory, too: what may not answer may not have answered either.
+            key = cache.key(request, context.caller, self._router.route(request, context).candidates)
         if cache is not None and key is not None:
             kept = await cache.get(key, kind)
             if kept is not None:
                 # The tokens are those of the answer; this request paid nothing.
-                return settled(kept, 0.0, ())
-        leave = self._enter(request, context)
+                return attrs.evolve(kept, cost=0.0, attempts=())
+        leave = self._enter(context)
         try:
             result: Result = await self._fallback.run(request, context, call)
         finally:
@@ -206,16 +215,15 @@ class Pipeline:
 
     async def _call(self, hook: str, kind: type[Result], request: Any, flight: Flight) -> Result:
         candidate = flight.candidate
-        result = await self._registry.get(candidate.provider).hooks[hook](request, flight.context)
-        if type(result) is not kind:
-            raise UnknownError(
-                f"provider {candidate.provider!r} returned {type(result).__name__} from {hook}; expected {kind.__name__}"
-            )
+        result: Result = await self._registry.get(candidate.provider).hooks[hook](request, flight.context)
+        wrong = defect(result, kind, request)
+        if wrong is not None:
+            raise UnknownError(f"provider {candidate.provider!r} returned {wrong} from {hook}")
         flight.succeed()
-        return settled(result, cost_of(candidate, result.usage), tuple(flight.context.attempts))
+        return settled(result, candidate, tuple(flight.context.attempts))
 
     async def _stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
-        leave = self._enter(request, context)
+        leave = self._enter(context)
         try:
             opened = await self._fallback.run(request, context, self._open)
             async with aclosing(delivered(opened, context)) as batches:
@@ -230,19 +238,25 @@ class Pipeline:
         candidate = flight.candidate
         rest = self._registry.get(candidate.provider).hooks["apex_stream"](request, flight.context)
         try:
-            first = await anext(rest, None)
-            if first is None:
-                raise truncated(candidate)
+            first: ChunkBatch | None = []
+            while not first:
+                first = await anext(rest, None)
+                if first is None:
+                    raise truncated(candidate)
+                if type(first) is not list or not all(type(chunk) is ChatGenerationChunk for chunk in first):
+                    raise UnknownError(
+                        f"provider {candidate.provider!r} yielded no list of chunks from apex_stream: {type(first).__name__}"
+                    )
         except BaseException:
             await rest.aclose()
             raise
         flight.first_chunk()
-        return Opened(flight=flight, first=first, rest=rest)
+        return Opened(flight=flight, first=first, rest=rest, choices=request.options.n or 1)
 
-    def _enter(self, request: Request, context: CallContext) -> Callable[[], None] | None:
+    def _enter(self, context: CallContext) -> Callable[[], None] | None:
         if not self._limiter.active:
             return None
-        subjects = {"all": "all", "model": request.model}
+        subjects = {"all": "all"}
         if context.caller.user is not None:
             subjects["user"] = context.caller.user
         answer = self._limiter.enter(subjects)

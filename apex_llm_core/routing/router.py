@@ -48,32 +48,45 @@ class Router:
         self._routes: dict[tuple[str, frozenset[str], str | None, int], Route] = {}
         self._version = registry.version
 
-    def default_model(self, request: Request) -> str:
-        """Return the model of a request that names none.
+    def default(self, request: Request) -> tuple[str, str | None]:
+        """Return the model of a request that names none, and the provider that is to come first, None for no preference.
 
-        The explicitly asked provider decides first, then `default_model`, `default_provider`, and the most preferred
-        provider that has a model for what the request needs.
+        The configured `default_model` if it can do what the request needs, else the first model that can: of the provider
+        asked for, of `default_provider`, of the most preferred provider.
 
         Raises:
             ModelNotFoundError: nobody has one.
         """
-        explicit = request.options.provider
-        if explicit is None and self._default_model is not None:
-            return self._default_model
+        needs, explicit = request.needs, request.options.provider
         if explicit is not None:
-            handles = [self._registry.get(explicit)]
+            handles = [self._enabled(explicit)]
         else:
             handles = sorted((h for h in self._registry if h.enabled), key=lambda handle: handle.config.priority)
             if self._default_provider is not None:
                 handles.sort(key=lambda handle: handle.get_name() != self._default_provider)
+        if self._default_model is not None:
+            for handle in handles:
+                listed = handle.candidates.get(self._default_model)
+                if listed is not None and handle.serves(listed, needs):
+                    return self._default_model, self._default_provider
         for handle in handles:
             for model, candidate in handle.candidates.items():
-                if handle.serves(candidate, request.needs):
-                    return model
-        where = f"provider {explicit!r} lists no model" if explicit is not None else "no configured model"
+                if handle.serves(candidate, needs):
+                    return model, self._default_provider
+        where = f"provider {explicit!r} lists no model that" if explicit is not None else "no configured model"
         raise ModelNotFoundError(
-            f"the request names no model and {where} can do {_words(request.needs)}; pass model=…", provider=explicit
+            f"the request names no model and {where} can do {_words(needs)}; pass model=…", provider=explicit
         )
+
+    def lists(self, model: str, provider: str) -> bool:
+        """Return whether the configuration of *provider* lists *model*."""
+        return model in self._registry.get(provider).candidates
+
+    def _enabled(self, provider: str) -> ProviderHandle:
+        handle = self._registry.get(provider)
+        if not handle.enabled:
+            raise ModelNotFoundError(f"provider {provider!r} is disabled in the configuration", provider=provider)
+        return handle
 
     def route(self, request: Request, context: CallContext) -> Route:
         """Return the candidates of *request*.
@@ -112,10 +125,7 @@ class Router:
         model = rule.to_model if rule is not None and rule.to_model is not None else request.model
         provider = request.options.provider
         if provider is not None:
-            handle = self._registry.get(provider)
-            if not handle.enabled:
-                raise ModelNotFoundError(f"provider {provider!r} is disabled in the configuration", provider=provider)
-            candidates: tuple[Candidate, ...] = (handle.candidate(model, self._live, self._forget),)
+            candidates: tuple[Candidate, ...] = (self._enabled(provider).candidate(model, self._live, self._forget),)
         else:
             candidates = self._registry.candidates(model)
         if rule is not None:

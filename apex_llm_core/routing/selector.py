@@ -44,11 +44,6 @@ class Selector:
         self._sequences[route.model] = sequence + 1
         return self._checked(request, route, Turn(sequence=sequence, random=self._random))
 
-    def preview(self, request: Request, route: Route, seed: int) -> list[Candidate]:
-        """Return the ranking that the next request would get, changing nothing; *seed* stands for the randomness."""
-        turn = Turn(sequence=self._sequences.get(route.model, 0), random=Random(seed))
-        return list(self._checked(request, route, turn))
-
     def _checked(self, request: Request, route: Route, turn: Turn) -> Iterator[Candidate]:
         name = route.strategy or self._default
         seen: set[int] = set()

@@ -33,7 +33,11 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{home}")
+    except ModuleNotFoundError as error:
+        raise ImportError(f'{name} needs {error.name}: pip install "apex-llm-core[testing]"') from error
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 
