@@ -37,7 +37,8 @@ format: $(VENV)/developing
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info plugins/*/build plugins/*/*.egg-info plugins/*/src/*.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/installed: $(METADATA)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "apex-llm needs Python 3.11 or later; set PYTHON=…")'

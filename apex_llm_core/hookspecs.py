@@ -456,7 +456,9 @@ class LifecycleSpec(Protocol):
         Args:
             runtime: the same as given to the factory.
         Raises:
-            Any exception stops the start; what has started is shut down again.
+            ConfigurationError: the operator must change something; it stops the start.
+            Any other exception of a provider leaves it out, with a warning and a `PluginFailed`, while another provider can
+                serve. Of every other kind it stops the start; what has started is shut down again.
         Called: once per instance and configuration generation, before the first request.
         Ordering: secret schemes, state store, observers, strategies, middleware, providers.
         Cancellation: may be cancelled; leave nothing open.

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,7 +21,14 @@ from apex_llm_core.assembly import Generation
 from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import ApexLLMError, ConfigurationWarning, InvalidRequestError, LLMError, PluginError
+from apex_llm_core.errors import (
+    ApexLLMError,
+    ConfigurationError,
+    ConfigurationWarning,
+    InvalidRequestError,
+    LLMError,
+    PluginError,
+)
 from apex_llm_core.hookspecs import ChunkBatch
 from apex_llm_core.interfaces import HttpClient
 from apex_llm_core.models.events import ConfigurationReloaded
@@ -54,7 +62,10 @@ T = TypeVar("T")
 
 
 class LLMProviderManager:
-    """Many LLM providers as one. An async context manager; all methods belong to the event loop it was entered in.
+    """Many LLM providers as one. An async context manager.
+
+    It belongs to the event loop it was started in: from another loop, and before the start or after `close`, its methods
+    raise a `RuntimeError` that says so. A closed manager can be started again, in any loop.
 
     Args:
         config: a file's path, a mapping, a `Config`, or nothing: then APEX_LLM_CONFIG, then the installed defaults.
@@ -81,6 +92,9 @@ class LLMProviderManager:
         self._generation: Generation | None = None
         #: Held while the generation in force, or what belongs to it, changes.
         self._changing = asyncio.Lock()
+        #: Where it was started.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         #: Generations whose last requests are waited for.
         self._retired: dict[asyncio.Task[None], Generation] = {}
         self._observers: dict[str, Callable[[Any], None]] = {}
@@ -96,13 +110,22 @@ class LLMProviderManager:
         Raises:
             ConfigurationError: the configuration cannot be used; names file, key and nearest valid name.
             PluginError: a plugin that cannot be done without is broken.
+            RuntimeError: it was started in another event loop and is not closed yet.
         """
+        loop = asyncio.get_running_loop()
+        if self._is_busy_outside(loop):
+            raise RuntimeError(_ELSEWHERE)
+        if self._loop is not loop:
+            # A lock belongs to the first loop in which somebody had to wait for it.
+            self._loop, self._thread, self._changing = loop, get_ident(), asyncio.Lock()
         async with self._changing:
             if self._generation is None:
                 self._generation = await self._make(self._source, None)
 
     async def close(self) -> None:
         """Stop all providers and release connections. Requests under way are not waited for."""
+        if self._is_busy_outside(asyncio.get_running_loop()):
+            raise RuntimeError(_ELSEWHERE)
         async with self._changing:
             generation, self._generation = self._generation, None
             for earlier in self._retired.values():
@@ -184,7 +207,7 @@ class LLMProviderManager:
         **keywords: Unpack[TextKeywords],
     ) -> ChatStream:
         """Complete *prompt* piece by piece; errors come from the iteration, except for a malformed request."""
-        generation = self._running
+        generation = self._started
         request = text_request(prompt, options, keywords, stream=True)
         request, context = self._prepare(generation, request, caller, "text")
         return ChatStream(partial(self._begin_stream, request, context), context)
@@ -198,7 +221,7 @@ class LLMProviderManager:
         **keywords: Unpack[ChatKeywords],
     ) -> ChatStream:
         """Answer a conversation piece by piece; errors come from the iteration, except for a malformed request."""
-        generation = self._running
+        generation = self._started
         request = chat_request(messages, options, keywords, stream=True)
         request, context = self._prepare(generation, request, caller, "chat")
         return ChatStream(partial(self._begin_stream, request, context), context)
@@ -242,17 +265,17 @@ class LLMProviderManager:
     @property
     def config(self) -> Config:
         """The configuration in force."""
-        return self._running.config
+        return self._started.config
 
     @property
     def providers(self) -> list[ProviderHandle]:
         """All configured providers, disabled ones included."""
-        return list(self._running.registry)
+        return list(self._started.registry)
 
     @property
     def failures(self) -> list[ApexLLMError]:
         """Plugins that could not be used."""
-        return list(self._running.failures)
+        return list(self._started.failures)
 
     async def get_models(self) -> list[ModelInfo]:
         """Return the models that requests may name, then what the providers list beyond them.
@@ -267,9 +290,11 @@ class LLMProviderManager:
         listed = await self._ask_all(generation, handles, "apex_models", list, lambda _error: none)
         for handle, models in zip(handles, listed, strict=True):
             name = handle.get_name()
+            if not models or not all(isinstance(model, ModelInfo) for model in models):
+                continue
             found.extend(
                 attrs.evolve(model, provider=name)
-                for model in models or ()
+                for model in models
                 if (name, model.provider_model_id or model.id) not in known
             )
         return found
@@ -280,12 +305,15 @@ class LLMProviderManager:
             handle.get_name(): ProviderCapabilities(
                 features=handle.features, models=handle.capabilities.models, served=handle.capabilities.served
             )
-            for handle in self._running.registry
+            for handle in self._started.registry
             if handle.enabled
         }
 
     async def get_health(self) -> dict[str, HealthStatus]:
-        """Check all enabled providers at once and return their states by name."""
+        """Check all enabled providers at once and return their states by name.
+
+        A provider that could not be started is among them, as unavailable.
+        """
         generation = self._running
         handles = [handle for handle in generation.registry if handle.enabled]
         answers = await self._ask_all(
@@ -293,19 +321,22 @@ class LLMProviderManager:
             handles,
             "apex_health",
             HealthStatus,
-            lambda error: HealthStatus(status=HealthState.UNAVAILABLE, message=generation.redactor.scrub(str(error))),
+            lambda error: HealthStatus(status=HealthState.UNAVAILABLE, message=str(error)),
         )
-        states = {}
+        states = {
+            name: HealthStatus(status=HealthState.UNAVAILABLE, message=reason)
+            for name, reason in generation.registry.broken.items()
+        }
         for handle, answer in zip(handles, answers, strict=True):
             status = answer or HealthStatus(status=HealthState.UNKNOWN, message="the provider type has no health check")
-            states[handle.get_name()] = status
+            states[handle.get_name()] = _scrubbed(status, generation.redactor.scrub)
             for candidate in handle.candidates.values():
                 candidate.live.health = status.status
         return states
 
     def stats(self) -> dict[str, Any]:
         """Return what happened so far, and the live facts of every candidate, as a JSON-safe document."""
-        generation = self._running
+        generation = self._started
         return {
             **generation.metrics.snapshot(),
             "candidates": [
@@ -328,7 +359,7 @@ class LLMProviderManager:
         config: ProviderConfig | Mapping[str, Any] | None = None,
         *,
         name: str | None = None,
-        models: Iterable[str | ModelConfig] = (),
+        models: str | Iterable[str | Mapping[str, Any] | ModelConfig] = (),
     ) -> ProviderHandle:
         """Add a provider at run time.
 
@@ -337,27 +368,22 @@ class LLMProviderManager:
         configuration before it is stopped for the old one.
 
         Raises:
-            ConfigurationError: the configuration does not fit, or the name is taken.
-            PluginError: the provider breaks the hook contract.
+            ConfigurationError: the configuration does not fit, *name* or *models* stand beside it, or the name is taken.
+            InvalidRequestError: there is neither a configuration nor a provider with its name.
+            PluginError: the provider breaks the hook contract, or cannot start.
         """
-        if config is None:
-            if provider is None or name is None:
-                raise InvalidRequestError("register_provider needs a config, or a provider and its name")
-            listed = tuple(ModelConfig(id=model) if isinstance(model, str) else model for model in models)
-            chosen = ProviderConfig(name=name, type=name, models=listed)
-        elif isinstance(config, ProviderConfig):
-            chosen = config
-        else:
-            chosen, notices = parse_provider(config)
-            for notice in notices:
-                warnings.warn(notice, ConfigurationWarning, stacklevel=2)
+        chosen, notices = parse_provider(_provider_table(provider, config, name, models))
+        for notice in notices:
+            warnings.warn(notice, ConfigurationWarning, stacklevel=2)
         async with self._changing:
             handle = await self._running.register_provider(provider, chosen)
             self._added[chosen.name] = (provider, chosen)
         return handle
 
     async def deregister_provider(self, name: str) -> None:
-        """Take a provider out: new requests no longer reach it, those under way end as they may.
+        """Take a provider out: new calls no longer reach it, those under way end as they may.
+
+        It is stopped before this returns, or, when calls are under way, after the last of them; `close` does not wait.
 
         Raises:
             ModelNotFoundError: there is none of that name; the nearest is in the message.
@@ -369,23 +395,49 @@ class LLMProviderManager:
     def subscribe(self, name: str, observe: Callable[[Any], None]) -> None:
         """Call *observe* with every event, also after a reload; synchronously, so it must not block.
 
-        Before the start it hears of the start itself. A *name* given again replaces its observer.
+        Before the start it hears of the start itself. A *name* given again replaces its observer; reports call it
+        ``subscriber:name``.
+
+        Raises:
+            InvalidRequestError: *observe* cannot be called, or *name* is no text.
         """
+        if not isinstance(name, str):
+            raise InvalidRequestError(f"an observer's name is a text, not a {type(name).__name__}")
+        if not callable(observe):
+            raise InvalidRequestError(f"the observer {name!r} is a {type(observe).__name__}, which cannot be called")
+        full_name = f"subscriber:{name}"
         if self._generation is not None:
-            self._generation.bus.unsubscribe(name)
-            self._generation.bus.subscribe(name, observe)
-        self._observers[name] = observe
+            self._generation.bus.unsubscribe(full_name)
+            self._generation.bus.subscribe(full_name, observe)
+        self._observers[full_name] = observe
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     @property
-    def _running(self) -> Generation:
+    def _started(self) -> Generation:
+        """The generation in force, for whoever only looks."""
         generation = self._generation
         if generation is None:
-            raise RuntimeError(
-                "the manager is not running; use it as `async with LLMProviderManager(…) as manager:` or await start()"
-            )
+            raise RuntimeError(_NOT_RUNNING)
         return generation
+
+    @property
+    def _running(self) -> Generation:
+        """The generation in force, for whoever awaits something of it."""
+        generation = self._generation
+        if generation is None:
+            raise RuntimeError(_NOT_RUNNING)
+        # Timers, connections and locks belong to one loop: elsewhere requests would lose their time limits, or hang.
+        # A thread runs one loop at a time, so while ours runs, its thread tells it for a fraction of get_running_loop().
+        loop = self._loop
+        if (
+            loop is None or get_ident() != self._thread or not loop.is_running()
+        ) and asyncio.get_running_loop() is not loop:
+            raise RuntimeError(_ELSEWHERE)
+        return generation
+
+    def _is_busy_outside(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._loop is not loop and (self._generation is not None or self._changing.locked())
 
     async def _make(self, source: ConfigSource, earlier: Generation | None) -> Generation:
         installed = Installed()
@@ -408,6 +460,8 @@ class LLMProviderManager:
     async def _read(self, source: ConfigSource, installed: Installed) -> Config | None:
         if isinstance(source, Config):
             return checked_config(source)
+        if source is not None and not isinstance(source, (str, os.PathLike, Mapping)):
+            raise ConfigurationError(f"expected a file's path, a mapping or a Config, not a {type(source).__name__}")
         known = tuple(installed[EXTENSIONS])
         if isinstance(source, Mapping):
             return parse_config(source, extensions=known)
@@ -422,11 +476,14 @@ class LLMProviderManager:
     def _prepare(
         self, generation: Generation, request: R, caller: Caller | None, operation: str
     ) -> tuple[R, CallContext]:
+        if caller is None:
+            caller = ANONYMOUS
+        elif not isinstance(caller, Caller):
+            raise InvalidRequestError(f"'caller' is a {type(caller).__name__}; expected a Caller")
         preferred = None
         if not request.model:
             model, preferred = generation.router.default(request)
             request = attrs.evolve(request, model=model)
-        caller = caller or ANONYMOUS
         deadline = request.options.deadline
         if deadline is None:
             deadline = generation.config.manager.deadline
@@ -480,7 +537,41 @@ class LLMProviderManager:
         return list(await asyncio.gather(*(ask(handle) for handle in handles)))
 
 
+_NOT_RUNNING = "the manager is not running; use it as `async with LLMProviderManager(…) as manager:` or await start()"
+_ELSEWHERE = (
+    "the manager was started in another event loop; use it there, start one manager for each loop, "
+    "or take a BlockingManager for synchronous code"
+)
 _LIVE = ("in_flight", "attempts", "latency", "time_to_first_chunk", "success_rate", "breaker")
+
+
+def _provider_table(
+    provider: object | None,
+    config: ProviderConfig | Mapping[str, Any] | None,
+    name: str | None,
+    models: str | Iterable[str | Mapping[str, Any] | ModelConfig],
+) -> ProviderConfig | Mapping[str, Any]:
+    if config is not None:
+        if name is not None or models:
+            raise ConfigurationError("a config tells the provider's name and models; leave out 'name' and 'models'")
+        return config
+    if provider is None or name is None:
+        raise InvalidRequestError("register_provider needs a config, or a provider and its name")
+    listed: object = models
+    if isinstance(models, (str, Mapping, ModelConfig)):
+        listed = [models]
+    elif isinstance(models, Iterable):
+        listed = list(models)
+    if isinstance(listed, list):
+        listed = [{"id": model} if isinstance(model, str) else model for model in listed]
+    return {"name": name, "type": name, "models": listed}
+
+
+def _scrubbed(status: HealthStatus, scrub: Callable[[str], str]) -> HealthStatus:
+    details = status.details and {
+        name: scrub(value) if isinstance(value, str) else value for name, value in status.details.items()
+    }
+    return attrs.evolve(status, message=scrub(str(status.message)), details=details)
 
 
 async def _retire(generation: Generation) -> None:

@@ -219,6 +219,13 @@ class TestKey:
         for name in (field.name for field in attrs.fields(ChatGenerationOptions)):
             value: Any = {
                 "extra": {"a": 1},
+                "function_call": "auto",
+                "logprobs": True,
+                "no_cache": True,
+                "parallel_tool_calls": True,
+                "reasoning_effort": "low",
+                "tool_choice": "auto",
+                "user": "u",
                 "functions": [tool],
                 "model": "gpt-4o",
                 "provider": "azure-eastus",
@@ -245,10 +252,12 @@ class TestKey:
 text = st.text(st.characters(codec=None), max_size=6)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | text,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("ab_12", max_size=6), inner, max_size=2),
     max_leaves=4,
 )
-extras = st.none() | st.dictionaries(text.map("x-".__add__), json_values, max_size=3)
+#: No name of an address, a header or a credential: those are refused.
+names = st.text("ab_12", max_size=6)
+extras = st.none() | st.dictionaries(names.map("x-".__add__), json_values, max_size=3)
 parts = st.one_of(
     st.builds(TextPart, text=text),
     st.builds(ImagePart, data=text, media_type=st.just("image/png")),

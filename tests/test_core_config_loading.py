@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import errno
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -427,6 +428,36 @@ def test_a_configuration_made_in_code_is_checked():
     assert checked_config(checked) == checked
     with pytest.raises(ConfigurationError, match="another provider is named 'a'"):
         checked_config(Config(providers=made.providers * 2))
+
+
+@pytest.mark.parametrize(
+    ("made", "key"),
+    [
+        (lambda: Config(providers="x"), "providers"),
+        (lambda: Config(providers=["x"]), "providers[0]"),
+        (lambda: Config(providers=(ProviderConfig(name=5, type="t"),)), "providers[0].name"),
+        (lambda: Config(providers=(ProviderConfig(name="a", type="t", enabled="no"),)), "providers[0].enabled"),
+        (lambda: Config(manager=ManagerConfig(max_attempts=2.5)), "manager.max_attempts"),
+        (lambda: Config(manager=5), "manager"),
+        (lambda: Config(flags={"a": "yes"}), "flags.a"),
+    ],
+)
+def test_wrong_types_in_a_configuration_made_in_code_are_named(made, key):
+    with pytest.raises(ConfigurationError) as caught:
+        checked_config(made())
+    assert caught.value.key == key
+
+
+def test_wrong_types_in_a_provider_made_in_code_are_named():
+    with pytest.raises(ConfigurationError) as caught:
+        parse_provider(ProviderConfig(name="a", type="t", models=(ModelConfig(id=5),)))
+    assert caught.value.key == "models[0].id"
+
+
+@pytest.mark.parametrize("value", ["x", True, [1], math.nan])
+def test_a_bound_tells_what_is_no_number(value):
+    with pytest.raises(ValueError, match="'deadline' must be a finite number of at least 0, not "):
+        ManagerConfig(deadline=value)
 
 
 def test_checking_a_loaded_configuration_again_changes_nothing(tmp_path):

@@ -27,7 +27,7 @@ from apex_llm_core.converters import (
     structure_strictly,
     unstructure,
 )
-from apex_llm_core.errors import Attempt, InvalidRequestError, LLMErrorType
+from apex_llm_core.errors import Attempt, InvalidRequestError, LLMErrorType, RateLimitError
 from apex_llm_core.models import (
     CAPABILITIES,
     CacheHintPart,
@@ -240,6 +240,49 @@ def test_a_text_request_keeps_the_smaller_class_of_options():
     assert type(structure(document, GenerateRequest).options) is TextGenerationOptions
 
 
+def test_a_lone_stop_text_is_one_stop():
+    assert structure({"stop": "abc"}, TextGenerationOptions).stop == ("abc",)
+    assert structure({"stop": "abc"}, ChatGenerationOptions, camel_case=True).stop == ("abc",)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_has_a_document_without_its_cause():
+    attempt = Attempt(number=1, provider="p", model="m", duration=0.5, error_type=LLMErrorType.RATE_LIMIT_ERROR)
+    error = RateLimitError(
+        "slow down",
+        provider="p",
+        model="m",
+        status_code=429,
+        retry_after=2.0,
+        request_id="r-1",
+        attempts=[attempt],
+        original_error=RuntimeError("canary"),
+    )
+    document = {
+        "type": "rate_limit_error",
+        "message": "slow down",
+        "provider": "p",
+        "model": "m",
+        "retryable": True,
+        "status_code": 429,
+        "retry_after": 2.0,
+        "request_id": "r-1",
+        "attempts": [unstructure(attempt)],
+    }
+    assert unstructure(error) == document
+    assert loads(dumps({"errors": [error]})) == {"errors": [document]}
+    in_camel = unstructure(error, camel_case=True)
+    assert list(in_camel) == [camel(key) for key in document]
+    assert (in_camel["statusCode"], in_camel["attempts"][0]["errorType"]) == (429, "rate_limit_error")
+
+
+def test_other_exceptions_have_no_document():
+    with pytest.raises(TypeError, match="RuntimeError has no JSON form"):
+        unstructure(RuntimeError("canary"))
+
+
 # -- the specification's interfaces, field by field (sections 3.5 and 3.6) ---------------------------------------------
 
 FUNCTION = FunctionDefinition(name="f", parameters={"type": "object"})
@@ -437,7 +480,7 @@ def refused(data: Any, cls: Any, **options: Any) -> str:
         ({"temperature": 10**400}, "temperature: expected a finite number, not inf"),
         ({"model": 3}, "model: expected a string, not 3"),
         ({"model": None}, "model: expected a string, not null"),
-        ({"stop": "abc"}, "stop: expected a list, not a string"),
+        ({"stop": 3}, "stop: expected a list, not 3"),
         ({"stop": ["a", 1]}, "stop[1]: expected a string, not 1"),
         ({"stop": {"a": 1}}, "stop: expected a list, not an object"),
         ({"tools": [{"name": "f", "parameters": []}]}, "tools[0].parameters: expected an object, not a list"),
@@ -447,6 +490,11 @@ def refused(data: Any, cls: Any, **options: Any) -> str:
         ),
         ({"tool_choice": 3}, "tool_choice: expected a string or an object, not 3"),
         ({"tool_choice": {}}, "tool_choice.name: is required"),
+        ({"tool_choice": "require"}, "tool_choice is 'require'; did you mean 'required'?"),
+        (
+            {"extra": {"a": {"apiKey": "x"}}},
+            "extra may not set a.apiKey: addresses, headers and credentials come from the configuration",
+        ),
         ({"max_token": 3}, "max_token: unknown key; did you mean 'max_tokens'?"),
         ({"response_format": {"type": "jsn"}}, "response_format.type: unknown value 'jsn'; did you mean 'json'?"),
         (

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from apex_llm_core.errors import RateLimitError, ServiceUnavailableError
+from apex_llm_core.errors import ConfigurationError, InvalidRequestError, RateLimitError, ServiceUnavailableError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models import (
@@ -20,6 +20,7 @@ from apex_llm_core.models import (
     ProviderCapabilities,
     TextGenerationOptions,
 )
+from apex_llm_core.testing import run_virtual
 
 
 class TestGeneration:
@@ -184,6 +185,7 @@ class TestModels:
             b=Informed(models=ServiceUnavailableError("down")),
             c=Informed(models=...),
             d=Informed(models=7),
+            e=Informed(models=[ModelInfo(id="good"), {"id": "bad"}]),
         )
         found = scene.run(lambda manager: manager.get_models())
         assert [(model.provider, model.id) for model in found] == [
@@ -191,6 +193,7 @@ class TestModels:
             ("b", "m"),
             ("c", "m"),
             ("d", "m"),
+            ("e", "m"),
             ("a", "extra"),
         ]
 
@@ -254,3 +257,128 @@ def test_a_manager_that_does_not_run_says_so():
     manager = LLMProviderManager({})
     with pytest.raises(RuntimeError, match="not running; use it as `async with"):
         manager.generate_chat_stream("hi")
+
+
+class TestLoops:
+    """Timers and connections belong to one loop; another one must be told, not served half."""
+
+    def test_another_loop_is_refused_for_what_is_awaited(self, stage):
+        manager = LLMProviderManager(stage({"a": []}).config, plugins=stage({"a": []}).plugins, environ={})
+        with asyncio.Runner() as first, asyncio.Runner() as second:
+            first.run(manager.start())
+            calls = [
+                lambda: manager.generate_chat("hi", model="m"),
+                lambda: manager.generate_embedding("hi", model="m"),
+                lambda: anext(manager.generate_chat_stream("hi", model="m")),
+                manager.get_health,
+                manager.reload,
+                lambda: manager.register_provider(config={"name": "b", "type": "scripted"}),
+                lambda: manager.deregister_provider("a"),
+                manager.start,
+                manager.close,
+            ]
+
+            async def refused(call):
+                with pytest.raises(RuntimeError, match="another event loop; use it there, start one manager for each"):
+                    await call()
+
+            for call in calls:
+                second.run(refused(call))
+                # In another thread, while its own loop runs.
+                first.run(asyncio.to_thread(asyncio.run, refused(call)))
+            # Who only looks may do so from anywhere.
+            assert [handle.get_name() for handle in manager.providers] == ["a"]
+            assert manager.stats()["candidates"][0]["attempts"] == 0
+            assert manager.config.providers[0].name == "a"
+            first.run(manager.close())
+
+    def test_a_closed_manager_starts_in_another(self, stage):
+        scene = stage({"a": []})
+        manager = scene.make()
+
+        async def once():
+            # Several at once: somebody waits for the lock, which then belongs to this loop.
+            await asyncio.gather(manager.start(), manager.start())
+            answer = await manager.generate_chat("hi", model="m")
+            await asyncio.gather(manager.close(), manager.close())
+            return answer.message.text
+
+        assert [asyncio.run(once()) for _ in range(2)] == ["ok", "ok"]
+
+
+def test_the_caller_is_a_caller(stage):
+    async def body(manager):
+        for caller in ({"user": "u"}, "u", 0):
+            with pytest.raises(InvalidRequestError, match=f"'caller' is a {type(caller).__name__}; expected a Caller"):
+                await manager.generate_chat("hi", model="m", caller=caller)
+
+    stage({"a": []}).run(body)
+
+
+@pytest.mark.parametrize("source", [42, [], b"apex.toml", object()])
+def test_a_source_of_no_known_kind_is_refused(source):
+    async def main():
+        async with LLMProviderManager(source, environ={}):
+            pass
+
+    with pytest.raises(ConfigurationError, match=f"not a {type(source).__name__}"):
+        run_virtual(main())
+
+
+def test_what_a_health_check_says_is_scrubbed(stage):
+    health = HealthStatus(
+        status=HealthState.DEGRADED, message="api_key=canary-4711", details={"hint": "Bearer canary-4711", "code": 3}
+    )
+    scene = scene_of(stage, a=Informed(health=health))
+    status = scene.run(lambda manager: manager.get_health())["a"]
+    assert status == HealthStatus(
+        status=HealthState.DEGRADED, message="api_key=***", details={"hint": "Bearer ***", "code": 3}
+    )
+
+
+class TestSubscriptions:
+    def test_do_not_replace_the_managers_own(self, stage):
+        seen = []
+
+        async def body(manager):
+            for name in ("metrics", "log"):
+                manager.subscribe(name, seen.append)
+            await manager.generate_chat("hi", model="m")
+            return manager.stats()["requests"]
+
+        assert len(stage({"a": []}).run(body)) == 1
+        assert seen
+
+    @pytest.mark.parametrize(("name", "observe"), [("x", None), ("x", 5), (5, print)])
+    def test_of_what_cannot_be_called_are_refused(self, stage, name, observe):
+        async def body(manager):
+            with pytest.raises(InvalidRequestError, match="observer"):
+                manager.subscribe(name, observe)
+            await manager.reload()
+
+        stage({"a": []}).run(body)
+
+
+class TestProxies:
+    def test_of_the_environment_are_used(self, stage, monkeypatch):
+        made = []
+        monkeypatch.setattr(
+            "apex_llm_core.assembly.generation.AiohttpClient", lambda **settings: made.append(settings) or Closing()
+        )
+        stage({"a": []}).chat()
+        assert made == [{"trust_env": True}]
+
+    def test_are_the_business_of_a_client_that_is_given(self, stage, monkeypatch):
+        monkeypatch.setattr("apex_llm_core.assembly.generation.AiohttpClient", None)
+        scene, http = stage({"a": []}), object()
+
+        async def main():
+            async with LLMProviderManager(scene.config, plugins=scene.plugins, environ={}, http=http):
+                return scene.a.life[0][1].http
+
+        assert run_virtual(main()) is http
+
+
+class Closing:
+    async def close(self):
+        pass

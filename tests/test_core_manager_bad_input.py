@@ -8,7 +8,15 @@ import pytest
 
 from apex_llm_core.errors import ConfigurationError, InvalidRequestError, LLMError, ModelNotFoundError, PluginError
 from apex_llm_core.manager import LLMProviderManager
-from apex_llm_core.models import ChatMessage, RequestFinished, ToolCallPart, ToolResultPart
+from apex_llm_core.models import (
+    ChatGenerationOptions,
+    ChatMessage,
+    FunctionDefinition,
+    RequestFinished,
+    ResponseFormat,
+    ToolCallPart,
+    ToolResultPart,
+)
 from apex_llm_core.testing import run_virtual
 
 
@@ -47,12 +55,15 @@ def refused(stage, call, kind=InvalidRequestError):
         ({"retry_count": -1}, "retry_count is -1"),
         ({"n": 0}, "n is 0"),
         ({"seed": 1.5}, "seed is 1.5"),
-        ({"stop": 5}, "the options do not fit"),
+        ({"stop": 5}, "stop is 5; expected a string or a sequence of strings"),
+        ({"stop": ["x", 5]}, "stop[1] is 5; expected a string"),
+        ({"no_cache": "false"}, "no_cache is 'false'; expected True or False"),
+        ({"extra": ["top_k"]}, "extra is a list; expected a mapping of parameters"),
         ({"model": 5}, "model is 5; expected the name of a model"),
         ({"extra": {"api_key": "x"}}, "extra may not set api_key"),
-        ({"extra": {"Base_URL": "x"}}, "extra may not set base_url"),
+        ({"extra": {"Base_URL": "x"}}, "extra may not set Base_URL"),
         ({"temprature": 1}, "unknown option 'temprature'; did you mean 'temperature'?"),
-        ({"tools": ["weather"]}, "tool 0 is a str; expected FunctionDefinition"),
+        ({"tools": ["weather"]}, "tools[0] is a str; expected FunctionDefinition"),
         ({"response_format": "json"}, "response_format is a str; expected ResponseFormat"),
     ],
 )
@@ -82,7 +93,7 @@ CALL = ChatMessage(role="assistant", content=[ToolCallPart(id="call-1", name="we
         ([], "messages are empty; a request needs at least one message"),
         (None, "messages are a NoneType"),
         (7, "messages are a int"),
-        (ChatMessage(role="user", content="hi"), "messages are a ChatMessage"),
+        ({"role": "usr", "content": "hi"}, "messages.role: unknown value 'usr'; did you mean 'user'?"),
         (["hi"], "messages[0] is a str; expected ChatMessage or a mapping with 'role'"),
         ([{"role": "usr", "content": "hi"}], "usr"),
         ([{"content": "hi"}], "role"),
@@ -103,6 +114,41 @@ CALL = ChatMessage(role="assistant", content=[ToolCallPart(id="call-1", name="we
 )
 def test_messages(stage, messages, message):
     assert message in refused(stage, lambda manager: manager.generate_chat(messages, model="gpt-4o"))
+
+
+@pytest.mark.parametrize("message", [ChatMessage(role="user", content="hi"), {"role": "user", "content": "hi"}])
+def test_one_message_is_a_conversation(stage, message):
+    scene = stage({"a": ["hello"]})
+    assert scene.run(lambda manager: manager.generate_chat(message)).message.text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [FunctionDefinition(name="f")]),
+        ("tool_choice", "auto"),
+        ("parallel_tool_calls", False),
+        ("functions", [FunctionDefinition(name="f")]),
+        ("function_call", "none"),
+        ("response_format", ResponseFormat(type="json")),
+        ("reasoning_effort", "low"),
+    ],
+)
+def test_a_text_request_takes_options_of_chat_only_where_text_has_them_too(stage, field, value):
+    options = ChatGenerationOptions(model="gpt-4o", **{field: value})
+    message = f"a text request takes no option '{field}'"
+    assert message in refused(stage, lambda manager: manager.generate_text("hi", options))
+
+    async def start_stream(manager):
+        manager.generate_text_stream("hi", options)
+
+    assert message in refused(stage, start_stream)
+
+
+def test_options_of_chat_serve_a_text_request(stage):
+    scene = stage({"a": ["hello"]})
+    options = ChatGenerationOptions(temperature=0.5)
+    assert scene.run(lambda manager: manager.generate_text("hi", options, stop="x")).text == "hello"
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import asyncio
 
+import attrs
 import pytest
 
-from apex_llm_core.errors import ConfigurationError, ModelNotFoundError, PluginError
+from apex_llm_core.config.loading import parse_provider
+from apex_llm_core.config.schema import AuthConfig, ModelConfig, ProviderConfig
+from apex_llm_core.errors import (
+    ConfigurationError,
+    ConfigurationWarning,
+    InvalidRequestError,
+    ModelNotFoundError,
+    PluginError,
+    ServiceUnavailableError,
+)
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models import PluginFailed
@@ -142,6 +152,26 @@ def test_a_provider_that_cannot_start_does_not_stop_the_others(whole):
         run_virtual(run(whole(life, {"first": {"start"}})))
     assert "start second" in life
     assert "stop first" not in life
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailableError("503 for Bearer canary-4711"), LookupError("no such thing")])
+def test_a_provider_whose_upstream_is_down_does_not_stop_the_others(stage, scripted, error):
+    class Unlucky(scripted.ScriptedProvider):
+        @hookimpl
+        async def apex_startup(self, runtime):
+            raise error
+
+    scene = stage({"a": [], "b": []})
+    scene.providers["a"] = Unlucky()
+
+    async def body(manager):
+        [failure] = manager.failures
+        return (await manager.generate_chat("hi", model="m")).provider, failure
+
+    with pytest.warns(UserWarning, match=f"apex_startup failed: {type(error).__name__}.*going on without it") as told:
+        provider, failure = scene.run(body)
+    assert (provider, failure.plugin, failure.__cause__) == ("b", "provider:a", error)
+    assert "canary" not in str(failure) + str(told[0].message)
 
 
 def test_a_failed_stop_is_reported_and_the_others_are_stopped(whole):
@@ -302,6 +332,113 @@ class TestRegistration:
         assert "'a'" in errors[0]
         assert "did you mean 'scripted'" in errors[4]
         assert [what for what, _ in broken.life] == ["startup", "shutdown"]
+
+    @pytest.mark.parametrize("ready", [True, False])
+    @pytest.mark.parametrize("form", [lambda table: table, lambda table: parse_provider(table)[0]])
+    def test_checks_every_configuration(self, stage, scripted, ready, form):
+        scene = stage({"a": []})
+        scene.providers["b"] = scripted.ScriptedProvider()
+        plain = {"name": "b", "type": "scripted", "models": [{"id": "n"}]}
+
+        async def body(manager):
+            provider = scripted.ScriptedProvider() if ready else None
+            config = attrs.evolve(form(plain), name="b/c") if form(plain) is not plain else {**plain, "name": "b/c"}
+            with pytest.raises(ConfigurationError, match="must not contain '/'"):
+                await manager.register_provider(provider, config)
+            await manager.register_provider(provider, form(plain))
+            return (await manager.generate_chat("hi", model="n")).provider
+
+        assert scene.run(body) == "b"
+
+    def test_hides_and_mentions_literal_secrets_of_a_made_configuration(self, stage, scripted):
+        scene = stage({"a": []})
+        auth = AuthConfig(type="api_key", credentials={"api_key": "canary-4711-value"})
+        config = ProviderConfig(name="b", type="b", auth=auth, models=(ModelConfig(id="n"),))
+
+        async def body(manager):
+            with pytest.warns(ConfigurationWarning, match="api_key"):
+                handle = await manager.register_provider(scripted.ScriptedProvider(), config)
+            return repr(handle.config)
+
+        assert "canary" not in scene.run(body)
+
+    @pytest.mark.parametrize(
+        ("models", "ids"),
+        [
+            ("gpt", ["gpt"]),
+            ({"id": "gpt"}, ["gpt"]),
+            (ModelConfig(id="gpt"), ["gpt"]),
+            (["x", {"id": "y"}, ModelConfig(id="z")], ["x", "y", "z"]),
+            ((name for name in "xy"), ["x", "y"]),
+        ],
+    )
+    def test_takes_models_in_every_form(self, stage, scripted, models, ids):
+        async def body(manager):
+            handle = await manager.register_provider(scripted.ScriptedProvider(), name="b", models=models)
+            return [model.id for model in handle.models]
+
+        assert stage({"a": []}).run(body) == ids
+
+    @pytest.mark.parametrize(
+        ("arguments", "kind", "message"),
+        [
+            ({"config": 42}, ConfigurationError, "not 42"),
+            ({"provider": 1, "config": {"name": "b", "type": "b"}, "name": "c"}, ConfigurationError, "leave out"),
+            ({"config": {"name": "b", "type": "scripted"}, "models": "m"}, ConfigurationError, "leave out"),
+            ({"provider": 1, "name": 5}, ConfigurationError, "name"),
+            ({"provider": 1, "name": "b", "models": 5}, ConfigurationError, "models"),
+            ({"provider": 1, "name": "b", "models": [5]}, ConfigurationError, "models"),
+            ({"provider": 1, "name": "b", "models": ["m", "m"]}, ConfigurationError, "models"),
+            ({"name": "b"}, InvalidRequestError, "needs a config"),
+        ],
+    )
+    def test_refuses_bad_arguments(self, stage, arguments, kind, message):
+        async def body(manager):
+            with pytest.raises(kind, match=message):
+                await manager.register_provider(**arguments)
+            return len(manager.providers)
+
+        assert stage({"a": []}).run(body) == 1
+
+    def test_a_deregistered_provider_is_stopped_after_its_last_call(self, stage, scripted):
+        scene = stage({"a": []})
+        leaving, following = scripted.ScriptedProvider([[5, "late"], ["x", 8, "y"]]), scripted.ScriptedProvider()
+
+        async def body(manager):
+            await manager.register_provider(leaving, name="b", models=["n"])
+            # One call to a model that no configuration lists.
+            whole = asyncio.ensure_future(manager.generate_chat("hi", model="other", provider="b"))
+            await asyncio.sleep(1)
+            stream = manager.generate_chat_stream("hi", model="n")
+            assert (await anext(stream)).text == "x"
+            await manager.deregister_provider("b")
+            assert isinstance(await outcome(manager, model="n"), ModelNotFoundError)
+            # Its name is free at once.
+            await manager.register_provider(following, name="b", models=["n"])
+            assert (await manager.generate_chat("hi", model="n")).message.text == "ok"
+            assert (await whole).message.text == "late"
+            await asyncio.sleep(1)
+            assert [what for what, _ in leaving.life] == ["startup"]
+            assert [chunk.text async for chunk in stream] == ["y", ""]
+            await asyncio.sleep(1)
+            assert [what for what, _ in leaving.life] == ["startup", "shutdown"]
+            assert [what for what, _ in following.life] == ["startup"]
+
+        scene.run(body)
+
+    def test_the_end_of_the_manager_does_not_wait_for_it(self, stage):
+        scene = stage({"a": [[1000, "slow"]]})
+
+        async def body(manager):
+            task = asyncio.ensure_future(manager.generate_chat("hi", model="m", timeout=0, deadline=0))
+            await asyncio.sleep(1)
+            await manager.deregister_provider("a")
+            await manager.close()
+            assert scene.clock() == 1001
+            assert [what for what, _ in scene.a.life] == ["startup", "shutdown"]
+            return (await task).message.text
+
+        assert scene.run(body) == "slow"
 
     def test_deregistering_names_the_nearest(self, stage):
         scene = stage({"azure-east": []})

@@ -59,6 +59,22 @@ class TestBus:
         assert seen.count(EVENT) == 3
         assert calls.count(EVENT) == 6
 
+    def test_scrubs_what_failing_plugins_say(self):
+        redactor, seen = Redactor(), []
+        redactor.learn(Secret("canary-value"))
+        bus = EventBus(redactor.scrub)
+
+        def broken(event):
+            raise LookupError("canary-value")
+
+        bus.subscribe("good", seen.append)
+        bus.subscribe("broken", broken)
+        bus.emit(PluginFailed(plugin="a", message="canary-value is wrong", version="1.0"))
+        assert [(event.plugin, event.message, event.version) for event in seen] == [
+            ("a", "*** is wrong", "1.0"),
+            ("broken", "observer raised LookupError: ***", None),
+        ]
+
     def test_a_broken_observer_does_not_disturb_requests(self, stage):
         scene = stage({"a": []})
 
@@ -67,7 +83,7 @@ class TestBus:
             return await manager.generate_chat("hi", model="m")
 
         assert scene.run(body).message.text == "ok"
-        assert [event.plugin for event in scene.events_of(PluginFailed)] == ["broken"]
+        assert [event.plugin for event in scene.events_of(PluginFailed)] == ["subscriber:broken"]
 
 
 class TestMetrics:
@@ -205,6 +221,36 @@ print("done")
 """
 PLAIN = 'config = {"providers": [{"name": "a", "type": "acme", "models": [{"id": "m"}]}]}'
 LOGGING = PLAIN + '\nconfig["logging"] = {"enabled": True, "level": "DEBUG"}'
+SEVERAL = """
+import asyncio, sys
+from loguru import logger
+{before}
+from apex_llm_core.manager import LLMProviderManager
+{config}
+quiet = {{**config, "logging": {{"enabled": False}}}}
+
+async def ask(manager, place):
+    print(place, file=sys.stderr)
+    await manager.generate_chat("hi", model="m")
+
+async def main():
+    async with LLMProviderManager(config, environ={{}}) as manager:
+        await ask(manager, "== loud")
+        await manager.reload(config)
+        await asyncio.sleep(0.01)
+        await ask(manager, "== loud again")
+        await manager.reload(quiet)
+        await ask(manager, "== reloaded quiet")
+        await manager.reload(config)
+        await ask(manager, "== reloaded loud")
+    async with LLMProviderManager(quiet, environ={{}}) as manager:
+        await ask(manager, "== another one")
+    async with LLMProviderManager(config, environ={{}}) as manager, LLMProviderManager(quiet, environ={{}}) as other:
+        await ask(other, "== beside a loud one")
+
+asyncio.run(main())
+print("done")
+"""
 ACME = """
 from loguru import logger
 from apex_llm_core.markers import hookimpl
@@ -236,9 +282,9 @@ class TestManners:
             entry_points={"apex_llm.providers": {"acme": "acme_llm.plugin"}},
         )
 
-        def stderr_of(config, before=""):
+        def stderr_of(config, before="", script=SCRIPT):
             done = subprocess.run(
-                [sys.executable, "-c", SCRIPT.format(before=textwrap.dedent(before), config=config)],
+                [sys.executable, "-c", script.format(before=textwrap.dedent(before), config=config)],
                 env={**os.environ, "PYTHONPATH": str(site)},
                 capture_output=True,
                 text=True,
@@ -268,6 +314,35 @@ class TestManners:
         lines = stderr_of(LOGGING)
         for expected in ("AttemptFinished", "RequestFinished", "acme was imported", "acme was called"):
             assert expected in lines
+
+    def test_what_the_configuration_enables_ends_with_it(self, stderr_of):
+        lines = stderr_of(LOGGING, script=SEVERAL)
+        by_place = {}
+        for line in lines.splitlines():
+            if line.startswith("== "):
+                place = by_place.setdefault(line.removeprefix("== "), [])
+            elif by_place:
+                place.append(line)
+        told = {
+            place: ("RequestFinished" in "".join(found), "acme was called" in "".join(found))
+            for place, found in by_place.items()
+        }
+        assert told == {
+            "loud": (True, True),
+            "loud again": (True, True),
+            "reloaded quiet": (False, False),
+            "reloaded loud": (True, True),
+            "another one": (False, False),
+            # A plugin's own lines belong to no manager: they are heard while one of the managers wants them.
+            "beside a loud one": (False, True),
+        }
+
+    def test_what_the_application_enabled_stays(self, stderr_of):
+        quiet = PLAIN + '\nconfig["logging"] = {"enabled": False}'
+        for enabled in ("apex_llm_core", "acme_llm"):
+            lines = stderr_of(LOGGING, f'logger.enable("{enabled}")', SEVERAL).partition("== another one")[2]
+            assert ("RequestFinished" in lines) == (enabled == "apex_llm_core")
+        assert "RequestFinished" in stderr_of(quiet, 'logger.enable("apex_llm_core")')
 
 
 # -- secrets -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from apex_llm_core.errors import ConfigurationError, ConfigurationWarning, PluginError
 from apex_llm_core.manager import LLMProviderManager
+from apex_llm_core.markers import hookimpl
 from apex_llm_core.models import PluginFailed
 from apex_llm_core.plugin.discovery import EXTENSIONS, PROVIDERS, STRATEGIES
 from apex_llm_core.testing import run_virtual
@@ -290,3 +291,92 @@ SEEN = []
 
 async def facts(manager):
     return {handle.get_name() for handle in manager.providers}, manager.failures
+
+
+class TestHooksOfAnotherKind:
+    """Each hook is called of one kind of instance only, so elsewhere it is a mistake."""
+
+    EVENT = "\n    @hookimpl\n    def apex_event(self, event):\n        pass\n"
+    AROUND = (
+        "\n    @hookimpl\n    async def apex_around_generate(self, request, context, call_next):\n"
+        "        raise AssertionError\n"
+    )
+
+    def test_a_provider_does_not_wrap_everybody(self, acme):
+        acme(PROVIDER + self.AROUND + self.EVENT + REGISTER)
+        assert failure(config_of("acme")) == (
+            "plugin 'acme' (from acme-llm 2.3): is a provider but has apex_around_generate, apex_event, "
+            "which only other kinds have"
+        )
+
+    def test_the_others_go_on_without_it(self, acme):
+        acme(PROVIDER + self.AROUND + REGISTER)
+        acme(PROVIDER + REGISTER.replace('"acme"', '"other"'), "other")
+        with pytest.warns(ConfigurationWarning, match="apex_around_generate.*going on without it"):
+            answer = run(config_of("acme", "other"), lambda manager: ask(manager, model="other-1"))
+        assert answer == "from my-other"
+
+    def test_nor_has_a_module_more_than_its_registration(self, acme):
+        acme(PROVIDER + REGISTER + "\n@hookimpl\ndef apex_event(event):\n    pass\n")
+        assert "is a module plugin but has apex_event" in failure(config_of("acme"))
+
+    def test_a_provider_registered_at_run_time(self, acme):
+        acme()
+
+        class Both:
+            @hookimpl
+            async def apex_embed(self, request, context):
+                raise AssertionError
+
+            @hookimpl
+            def apex_select(self, request, candidates, turn):
+                return candidates
+
+        async def body(manager):
+            with pytest.raises(PluginError, match=r"provider:b.*is a provider but has apex_select"):
+                await manager.register_provider(Both(), name="b")
+            return len(manager.providers)
+
+        assert run(config_of("acme"), body) == 1
+
+
+class TestEmbeddedDefault:
+    UNFIT = REGISTER.replace(
+        'registrar.provider("acme", lambda config, settings, runtime: Acme(config.name))',
+        'registrar.provider("unfit", make)',
+    )
+    MAKE = """
+from apex_llm_core.errors import ConfigurationError
+
+def make(config, settings, runtime):
+    raise ConfigurationError("there is no region; api_key=canary-4711 neither")
+"""
+
+    def test_leaves_out_what_does_not_work_without_a_configuration(self, acme):
+        acme()
+        acme(HEAD + self.MAKE + self.UNFIT, "unfit")
+        events = []
+
+        async def main():
+            manager = LLMProviderManager(environ={})
+            manager.subscribe("test", events.append)
+            async with manager:
+                return [handle.get_name() for handle in manager.providers], [str(e) for e in manager.failures]
+
+        with pytest.warns(ConfigurationWarning) as told:
+            names, failures = run_virtual(main())
+        left_out, serving = (str(warning.message) for warning in told)
+        assert left_out == "plugin 'unfit': there is no region; api_key=*** neither; going on without it"
+        assert "acme" in serving
+        assert "unfit" not in serving
+        assert "acme" in names
+        assert "unfit" not in names
+        assert failures == ["plugin 'unfit': there is no region; api_key=*** neither"]
+        [event] = [event for event in events if isinstance(event, PluginFailed)]
+        assert event.plugin == "unfit"
+
+    def test_but_a_configured_one_is_the_operators_to_mend(self, acme):
+        acme()
+        acme(HEAD + self.MAKE + self.UNFIT, "unfit")
+        with pytest.raises(ConfigurationError, match="there is no region"):
+            run(config_of("acme", "unfit"))

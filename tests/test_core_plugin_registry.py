@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from apex_llm_core.config.schema import ModelConfig, ProviderConfig
-from apex_llm_core.errors import ConfigurationError, ModelNotFoundError, PluginError
+from apex_llm_core.errors import ModelNotFoundError, PluginError
 from apex_llm_core.hookspecs import Registrar
 from apex_llm_core.models import LiveFacts, ModelInfo, ProviderCapabilities
 from apex_llm_core.plugin.discovery import PROVIDERS, PluginSource
@@ -78,13 +78,6 @@ class TestRegistrar:
         with pytest.raises(ZeroDivisionError):
             register()
         assert registrar.names("provider") == []
-
-    def test_require_names_place_and_nearest(self):
-        registrar = PluginRegistrar()
-        registrar.provider("acme", factory)
-        with pytest.raises(ConfigurationError, match="did you mean 'acme'") as caught:
-            registrar.require("provider", "acne", "providers[0].type")
-        assert caught.value.key == "providers[0].type"
 
 
 def handle_of(name="a", *, models=("m",), enabled=True, hooks=("apex_generate",), capabilities=None, **config):

@@ -214,8 +214,9 @@ class TestManager:
         manager = PluginManager()
         with pytest.raises(PluginError):
             manager.add(plugin_with(apex_genrate=generate), "acme")
-        manager.add(plugin_with(apex_generate=generate), "acme")
-        assert manager.names() == ["acme"]
+        second = plugin_with(apex_generate=generate)
+        manager.add(second, "acme")
+        assert manager.implementation("acme", "apex_generate").__self__ is second
 
     def test_names_are_unique(self):
         manager = PluginManager()
@@ -231,7 +232,8 @@ class TestManager:
         manager.add(plugin, "acme")
         with pytest.raises(PluginError, match="acme"):
             manager.add(plugin, "other")
-        assert manager.names() == ["acme"]
+        assert manager.implementation("other", "apex_generate") is None
+        assert manager.implementation("acme", "apex_generate").__self__ is plugin
 
     def test_removal(self):
         manager = PluginManager()

@@ -6,7 +6,17 @@ from contextlib import suppress
 
 import pytest
 
-from apex_llm_core import Caller, LLMError, LLMProviderManager, PluginError, RateLimitError, hookimpl
+from apex_llm_core import (
+    Caller,
+    ConfigurationError,
+    ConfigurationWarning,
+    LLMError,
+    LLMProviderManager,
+    ModelNotFoundError,
+    PluginError,
+    RateLimitError,
+    hookimpl,
+)
 from apex_llm_core.errors import ServiceUnavailableError, UnknownError
 from apex_llm_core.models import (
     ChatGenerationChunk,
@@ -313,5 +323,58 @@ class TestSecrets:
                 assert secret not in str(caught.value)
                 health = await manager.get_health()
                 assert health["sick"].message == "key *** is old"
+
+        run_virtual(main())
+
+
+BROKEN = {"providers": [{"name": "bad", "type": "broken"}, {"name": "good", "type": "mock"}]}
+
+
+class TestBroken:
+    class Offer:
+        @hookimpl
+        def apex_register(self, registrar):
+            def fail(config, settings, runtime):
+                raise OSError("no licence file")
+
+            registrar.provider("broken", fail)
+
+    def run(self, play):
+        async def main():
+            manager = LLMProviderManager(BROKEN, plugins=[self.Offer()])
+            with pytest.warns(ConfigurationWarning, match=r"no licence file.*going on without it"):
+                await manager.start()
+            try:
+                return await play(manager)
+            finally:
+                await manager.close()
+
+        return run_virtual(main())
+
+    def test_a_provider_that_could_not_start_is_unavailable(self):
+        async def play(manager):
+            return {name: status.status.value for name, status in (await manager.get_health()).items()}
+
+        assert self.run(play) == {"bad": "unavailable", "good": "healthy"}
+
+    def test_asking_for_it_tells_why_it_is_not_there(self):
+        async def play(manager):
+            with pytest.raises(ModelNotFoundError, match=r"'bad' could not be started: .*no licence file"):
+                await manager.generate_chat("hi", provider="bad")
+
+        self.run(play)
+
+    def test_a_factory_that_knows_what_is_wrong_is_told_where(self):
+        class Offer:
+            @hookimpl
+            def apex_register(self, registrar):
+                def refuse(config, settings, runtime):
+                    raise ConfigurationError("needs a region")
+
+                registrar.provider("broken", refuse)
+
+        async def main():
+            with pytest.raises(ConfigurationError, match=r"^providers\[0\]: needs a region"):
+                await LLMProviderManager(BROKEN, plugins=[Offer()]).start()
 
         run_virtual(main())

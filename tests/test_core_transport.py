@@ -615,6 +615,10 @@ class TestRequestsThatAreRefused:
         run(main)
 
 
+#: To connect to it leads to this machine, but it is no loopback address.
+EVERYWHERE = ".".join("0000")
+
+
 class TestProxies:
     @pytest.fixture(autouse=True)
     def _environment(self, monkeypatch, tmp_path):
@@ -626,11 +630,17 @@ class TestProxies:
         monkeypatch.setenv("NETRC", str(netrc))
 
     @pytest.mark.parametrize(
-        ("settings", "no_proxy", "through"),
-        [({"trust_env": True}, "", True), ({"trust_env": True}, "127.0.0.1", False), ({}, "", False)],
-        ids=["trusted", "excepted", "not-trusted"],
+        ("settings", "host", "no_proxy", "through"),
+        [
+            ({"trust_env": True}, EVERYWHERE, "", True),
+            ({"trust_env": True}, EVERYWHERE, EVERYWHERE, False),
+            ({"trust_env": True}, "127.0.0.1", "", False),
+            ({"trust_env": True}, "localhost", "", False),
+            ({}, EVERYWHERE, "", False),
+        ],
+        ids=["trusted", "excepted", "loopback", "localhost", "not-trusted"],
     )
-    def test_are_those_of_the_environment_if_that_is_trusted(self, monkeypatch, settings, no_proxy, through):
+    def test_are_those_of_the_environment_if_that_is_trusted(self, monkeypatch, settings, host, no_proxy, through):
         async def server(request: web.BaseRequest) -> web.Response:
             assert request.headers.get("Authorization") == "secret-header"
             return web.Response(text="direct")
@@ -643,7 +653,7 @@ class TestProxies:
                 monkeypatch.setenv("HTTP_PROXY", proxy_base)
                 monkeypatch.setenv("NO_PROXY", no_proxy)
                 async with client(**settings) as http:
-                    response = await send(http, base)
+                    response = await send(http, base.replace("127.0.0.1", host))
                     assert await response.read() == (b"proxied" if through else b"direct")
 
         run(main)
@@ -663,6 +673,31 @@ class TestProxies:
                     await (await send(http, "http://10.0.0.1:8080")).read()
             assert heads[0].startswith(b"POST http://10.0.0.1:8080/secret-path?secret-query=1 HTTP/1.1\r\n")
             assert b"Proxy-Authorization: Basic " + base64.b64encode(b"me:pw") in heads[0]
+
+        run(main)
+
+    def test_may_be_named_without_a_scheme(self, monkeypatch):
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nproxied")
+
+        async def main() -> None:
+            async with serving_raw(proxy) as proxy_base:
+                monkeypatch.setenv("HTTP_PROXY", proxy_base.removeprefix("http://"))
+                async with client(trust_env=True) as http:
+                    assert await (await send(http, "http://10.0.0.1:8080")).read() == b"proxied"
+
+        run(main)
+
+    def test_of_another_kind_are_told(self, monkeypatch):
+        monkeypatch.setenv("ALL_PROXY", "socks5://me:secret-header@127.0.0.1:1080")
+
+        async def main() -> None:
+            async with client(trust_env=True) as http:
+                error = await failure_of(send(http, "http://10.0.0.1:8080"))
+                assert type(error) is ServiceUnavailableError
+                assert error.retryable is False
+                assert "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY" in str(error)
+                assert "secret-header" not in str(error)
 
         run(main)
 

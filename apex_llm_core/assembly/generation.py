@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from random import Random
 
 import attrs
@@ -19,7 +21,7 @@ from apex_llm_core.errors import ConfigurationError, ConfigurationWarning, Plugi
 from apex_llm_core.interfaces import HttpClient, StateStore
 from apex_llm_core.models.events import PluginFailed, ProviderDeregistered, ProviderRegistered
 from apex_llm_core.observability.bus import EventBus
-from apex_llm_core.observability.logs import EventLog, silence, speak
+from apex_llm_core.observability.logs import EventLog, events_are_wanted
 from apex_llm_core.observability.metrics import MetricsCollector
 from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
@@ -33,6 +35,9 @@ from apex_llm_core.routing.pipeline import Around, Pipeline
 from apex_llm_core.routing.router import Router
 from apex_llm_core.routing.selector import Select, Selector
 from apex_llm_core.transport.session import AiohttpClient
+
+#: Seconds between two looks at the calls under way of a provider that leaves.
+_LOOK_AGAIN = 0.05
 
 
 class Generation:
@@ -59,17 +64,19 @@ class Generation:
         self._plugins = plugins
         self._environ = environ
         self._added = added
-        self.bus = EventBus()
-        self.metrics: MetricsCollector = earlier.metrics if earlier is not None else MetricsCollector()
+        self._earlier = earlier
         self.redactor = Redactor()
+        self.bus = EventBus(self.redactor.scrub)
+        self.metrics: MetricsCollector = earlier.metrics if earlier is not None else MetricsCollector()
         #: Plugins that could not be used; the others go on.
         self.failures: list[PluginError] = []
-        own_http = AiohttpClient()
-        self._own_http = own_http if http is None else None
+        self._own_http: AiohttpClient | None = None
+        if http is None:
+            http = self._own_http = AiohttpClient(trust_env=True)
         self._store: StateStore | None = None
         self._schemes: dict[str, Callable[[str], Awaitable[Secret]]] = {}
         self.runtime = SharedRuntime(
-            http=http if http is not None else own_http,
+            http=http,
             clock=clock,
             random=Random(self.config.seed),
             flags=self.config.flags,
@@ -90,6 +97,9 @@ class Generation:
             else Limiter(self.config.limits, clock)
         )
         self.registry = ProviderRegistry()
+        #: Deregistered providers that are stopped when their last calls have ended.
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._hurried = asyncio.Event()
         self.sweeper = Sweeper(clock)
         self.balancer: LoadBalancer = LoadBalancer(
             self.config, clock=clock, emit=self.bus.emit, earlier=earlier.balancer if earlier is not None else None
@@ -115,17 +125,25 @@ class Generation:
             strategies = await self._make_strategies()
             await self._make_middleware()
             await self._make_providers()
+            if self._needs_default:
+                self._tell_default_configuration()
             for provider, config in self._added:
                 await self.register_provider(provider, config)
             self._compile(strategies)
             # Last: from here on the earlier generation's breakers answer to this one.
             self.balancer.settle()
+            earlier, self._earlier = self._earlier, None
+            if earlier is not None:
+                self.loader.succeed(earlier.loader)
         except BaseException:
             await self.shutdown()
             raise
 
     async def shutdown(self) -> None:
         """Stop all instances in reverse order and release what is held; failures are reported, not raised."""
+        self._hurried.set()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
         await self.loader.stop_all()
         self.sweeper.close()
         for what in (self._store, self._own_http):
@@ -158,20 +176,32 @@ class Generation:
         return handle
 
     async def deregister_provider(self, name: str) -> None:
-        """Take a provider out: new requests no longer reach it; those under way end as they may.
+        """Take a provider out: no new call reaches it; it is stopped when its last call has ended, or at the shutdown.
 
         Raises:
             ModelNotFoundError: there is none of that name.
         """
-        self.registry.remove(name)
+        handle = self.registry.remove(name)
         self.balancer.forget(name)
-        await self.loader.stop(f"provider:{name}")
+        stop = self.loader.forget(f"provider:{name}")
         self.bus.emit(ProviderDeregistered(provider=name))
+        if not handle.in_flight:
+            await stop()
+            return
+        task = asyncio.get_running_loop().create_task(self._stop_idle(handle, stop))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _stop_idle(self, handle: ProviderHandle, stop: Callable[[], Awaitable[None]]) -> None:
+        # The counts outlive generations, as the calls do, so no event of this one tells of the last of them.
+        while handle.in_flight and not self._hurried.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN):
+                    await self._hurried.wait()
+        await stop()
 
     def _subscribe_own_observers(self) -> None:
-        if self.config.logging.enabled:
-            speak("apex_llm_core")
-        if not silence("apex_llm_core"):
+        if events_are_wanted(self.config.logging.enabled):
             self.bus.subscribe("log", EventLog(self.redactor, self.config.logging.level).observe)
         if self.config.manager.metrics_enabled:
             self.bus.subscribe("metrics", self.metrics.observe)
@@ -187,9 +217,13 @@ class Generation:
         providers, failures = await default_providers(self.loader)
         for failure in failures:
             self._report(failure)
-        names = ", ".join(provider.name for provider in providers)
+        self.config = attrs.evolve(self.config, providers=tuple(providers))
+
+    def _tell_default_configuration(self) -> None:
+        names = ", ".join(handle.get_name() for handle in self.registry)
         text = f"no configuration given (--config or APEX_LLM_CONFIG): serving with the defaults of {names}"
-        self.config = attrs.evolve(self.config, providers=tuple(providers), warnings=(text,))
+        self.config = attrs.evolve(self.config, warnings=(text,))
+        warnings.warn(text, ConfigurationWarning, stacklevel=5)
 
     async def _make_secret_schemes(self) -> None:
         wanted = {"env": "", "file": ""}
@@ -256,6 +290,15 @@ class Generation:
                 )
             except PluginError as error:
                 broken.append(error)
+                self.registry.broken[config.name] = self.redactor.scrub(str(error))
+                continue
+            except ConfigurationError as error:
+                if not self._needs_default:
+                    raise
+                # Nobody asked for this provider: it was only tried because it is installed.
+                unfit = PluginError(error.reason, plugin=config.type)
+                unfit.__cause__ = error
+                broken.append(unfit)
                 continue
             self.registry.add(handle)
             usable += 1
@@ -313,6 +356,7 @@ class Generation:
         return ResponseCache(self._store, self.config.manager.cache_ttl, on_error=failed)
 
     def _report(self, failure: PluginError) -> None:
+        self.loader.clean(failure)
         self.failures.append(failure)
         warnings.warn(f"{failure}; going on without it", ConfigurationWarning, stacklevel=4)
         self.bus.emit(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from apex_llm_core.config.settings import settings_from
 from apex_llm_core.errors import ApexLLMError, ConfigurationError, PluginError, nearest
 from apex_llm_core.hookspecs import Runtime
 from apex_llm_core.models.events import PluginFailed
-from apex_llm_core.observability.logs import silence, speak
+from apex_llm_core.observability.logs import hush, silence, speak
 from apex_llm_core.plugin.discovery import EXTENSIONS, PROVIDERS, STRATEGIES, Installed, PluginSource
 from apex_llm_core.plugin.manager import PluginManager
 from apex_llm_core.plugin.registrar import Kind, PluginRegistrar, Registration
@@ -26,6 +27,9 @@ _REQUIRED: dict[Kind, tuple[str, ...]] = {
     "secret_scheme": ("apex_resolve_secret",),
     "state_store": ("apex_state_store",),
 }
+#: Hooks that an instance of each kind may have besides; the lifecycle is everybody's.
+_OPTIONAL: dict[Kind, tuple[str, ...]] = {"provider": ("apex_health", "apex_models", "apex_capabilities")}
+_LIFECYCLE = ("apex_startup", "apex_shutdown")
 
 
 class Loader:
@@ -47,6 +51,8 @@ class Loader:
         self._loaded: dict[tuple[str, str], str] = {}
         self._named: dict[int, str] = {}
         self._started: list[str] = []
+        #: Packages that log because this generation's configuration says so.
+        self._speaking: set[str] = set()
 
     async def load(self, source: PluginSource) -> str:
         """Import one installed plugin, once, and let it register; return its name.
@@ -60,7 +66,10 @@ class Loader:
         name = self._loaded.get(entry)
         if name is None:
             package = source.value.partition(":")[0].partition(".")[0]
-            (speak if self._logging else silence)(package)
+            if not self._logging:
+                silence(package)
+            elif speak(package):
+                self._speaking.add(package)
             module = await asyncio.to_thread(source.load)
             name = self._named.get(id(module))
             if name is None:
@@ -107,7 +116,12 @@ class Loader:
         settings = settings_from(options, registration.settings, key=key, file=self.file)
         try:
             instance = registration.factory(config, settings, self._runtime)
-        except ApexLLMError:
+        except (ConfigurationError, PluginError) as error:
+            self.clean(error)
+            if isinstance(error, ConfigurationError) and error.key is None:
+                # The plugin knows what is wrong, the core knows where.
+                place = key.removesuffix(".options")
+                raise ConfigurationError(error.reason, file=self.file, key=place) from error
             raise
         except Exception as error:
             raise registration.error(
@@ -120,7 +134,8 @@ class Loader:
         """Check a ready instance and start it.
 
         Raises:
-            PluginError: it breaks the hook contract, or its start failed.
+            ConfigurationError: it says itself that its configuration cannot be used.
+            PluginError: it breaks the hook contract, has hooks of another kind, or its start failed.
         """
         full_name = f"{kind}:{name}"
         self.plugins.add(instance, full_name, source)
@@ -128,6 +143,10 @@ class Loader:
             if not any(self.plugins.implementation(full_name, hook) for hook in _REQUIRED[kind]):
                 message = f"has none of the hooks of a {kind.replace('_', ' ')}: {', '.join(_REQUIRED[kind])}"
                 raise source.error(message) if source is not None else PluginError(message, plugin=full_name)
+            own = (*_REQUIRED[kind], *_OPTIONAL.get(kind, ()), *_LIFECYCLE)
+            foreign = self.plugins.foreign(full_name, kind.replace("_", " "), own, source)
+            if foreign is not None:
+                raise foreign
             start = self.plugins.implementation(full_name, "apex_startup")
             if start is not None:
                 await self._run_start(start, full_name)
@@ -145,34 +164,59 @@ class Loader:
 
     async def stop(self, full_name: str) -> None:
         """Run the stop hook of one instance and forget it; a failure is reported, not raised."""
+        await self.forget(full_name)()
+
+    def forget(self, full_name: str) -> Callable[[], Awaitable[None]]:
+        """Forget one instance, so that its name is free, and return what stops it later."""
         stop = self.plugins.implementation(full_name, "apex_shutdown")
         self.plugins.remove(full_name)
         if full_name in self._started:
             self._started.remove(full_name)
+        return partial(self._run_stop, stop, full_name)
+
+    async def stop_all(self) -> None:
+        """Stop everything, the last started first."""
+        while self._started:
+            await self.stop(self._started[-1])
+        self.fall_silent()
+
+    def succeed(self, earlier: Loader) -> None:
+        """Decide, in the place of *earlier*, about the packages that it let speak."""
+        if self._logging:
+            self._speaking |= earlier._speaking
+            earlier._speaking = set()
+        else:
+            earlier.fall_silent()
+
+    def fall_silent(self) -> None:
+        """Take the word from the packages that this generation let speak."""
+        while self._speaking:
+            hush(self._speaking.pop())
+
+    def clean(self, error: ApexLLMError) -> None:
+        """Remove secrets from what a plugin says in *error*; the place that the core put before it stays as it is."""
+        said = error.reason if isinstance(error, (ConfigurationError, PluginError)) else error.message
+        cleaned = self.scrub(said)
+        if cleaned != said:
+            error.restate(lambda text: text.replace(said, cleaned))
+
+    async def _run_start(self, start: Callable[..., Any], full_name: str) -> None:
+        try:
+            await start(self._runtime)
+        except (ConfigurationError, PluginError) as error:
+            self.clean(error)
+            raise
+        except Exception as error:
+            message = self.scrub(f"apex_startup failed: {type(error).__name__}: {error}")
+            raise PluginError(message, plugin=full_name) from error
+
+    async def _run_stop(self, stop: Callable[..., Any] | None, full_name: str) -> None:
         if stop is not None:
             try:
                 await stop(self._runtime)
             except Exception as error:
                 message = self.scrub(f"apex_shutdown failed: {type(error).__name__}: {error}")
                 self._runtime.emit(PluginFailed(plugin=full_name, message=message))
-
-    async def stop_all(self) -> None:
-        """Stop everything, the last started first."""
-        while self._started:
-            await self.stop(self._started[-1])
-
-    async def _run_start(self, start: Callable[..., Any], full_name: str) -> None:
-        try:
-            await start(self._runtime)
-        except ApexLLMError as error:
-            error.message = self.scrub(error.message)
-            error.args = (error.message,)
-            if isinstance(error, (ConfigurationError, PluginError)):
-                error.reason = self.scrub(error.reason)
-            raise
-        except Exception as error:
-            message = self.scrub(f"apex_startup failed: {type(error).__name__}: {error}")
-            raise PluginError(message, plugin=full_name) from error
 
 
 __all__ = ["Loader"]

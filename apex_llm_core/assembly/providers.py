@@ -61,7 +61,7 @@ async def make_provider(
     config = attrs.evolve(config, auth=_auth(config, registration, key, loader.file))
     if config.auth is not None:
         for name, reference in iter_references(config.auth.credentials):
-            await _resolve(runtime, reference, f"{key}.auth.credentials.{name}", loader.file)
+            await _resolve(loader, runtime, reference, f"{key}.auth.credentials.{name}")
         for secret in _literals(config.auth.credentials):
             # So that it is known to be one before the provider says a word.
             await runtime.resolve_secret(secret)
@@ -117,11 +117,11 @@ def _literals(credentials: Mapping[str, Any]) -> Iterator[Secret]:
             yield from _literals(value)
 
 
-async def _resolve(runtime: Runtime, reference: str, key: str, file: str | None) -> None:
+async def _resolve(loader: Loader, runtime: Runtime, reference: str, key: str) -> None:
     try:
         await runtime.resolve_secret(reference)
     except ConfigurationError as error:
-        raise ConfigurationError(error.reason, file=file, key=key) from error
+        raise ConfigurationError(loader.scrub(error.reason), file=loader.file, key=key) from error
 
 
 def _auth(config: ProviderConfig, registration: Registration, key: str, file: str | None) -> AuthConfig | None:

@@ -94,7 +94,7 @@ def parse_provider(
     document = Document.of({}, file)
     findings = Findings()
     try:
-        config = structure_strictly(copy_containers(provider), ProviderConfig)
+        config = structure_strictly(copy_containers(_as_table(provider)), ProviderConfig)
     except StructureError as error:
         raise document.error(error.problems) from error
     config = check_provider(config, (), findings)
@@ -104,14 +104,17 @@ def parse_provider(
 
 
 def checked_config(config: Config) -> Config:
-    """Check a `Config` made in code as a file would be: relations, addresses, literal secrets. Checking twice is harmless.
+    """Check a `Config` made in code as a file would be: types, relations, addresses, literal secrets. Twice is harmless.
 
     Raises:
         ConfigurationError: as for `load_config`.
     """
     document = Document.of({}, None)
     findings = Findings()
-    checked = check_config(config, findings)
+    try:
+        checked = check_config(structure_strictly(_as_table(config), Config), findings)
+    except StructureError as error:
+        raise document.error(error.problems) from error
     if findings.problems:
         raise document.error(findings.problems)
     if config.files:
@@ -119,6 +122,15 @@ def checked_config(config: Config) -> Config:
         return checked
     warnings = dict.fromkeys((*config.warnings, *map(document.sentence, findings.notices)))
     return attrs.evolve(checked, warnings=tuple(warnings))
+
+
+def _as_table(value: Any) -> Any:
+    """Take the classes of the schema apart, which check no types themselves; free tables stay as they are."""
+    if attrs.has(type(value)):
+        return {field.name: _as_table(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    if isinstance(value, list | tuple):
+        return [_as_table(item) for item in value]
+    return value
 
 
 def _overlay(file: Path, environment: str) -> Path | None:

@@ -23,9 +23,10 @@ def _bounds(low: float, high: float, *, above: bool = False) -> Callable[[Any], 
     def check(value: Any) -> None:
         if value is None:
             return
-        inside = (low < value if above else low <= value) and value <= high
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        inside = number and (low < value if above else low <= value) and value <= high
         if not inside or math.isinf(value):
-            raise ValueError(f"must be a finite number {wanted}, not {value}")
+            raise ValueError(f"must be a finite number {wanted}, not {value if number else type(value).__name__}")
 
     return check
 

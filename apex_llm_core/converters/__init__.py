@@ -84,6 +84,8 @@ def structure(data: Any, cls: type[T], *, camel_case: bool = False, path: str = 
 def unstructure(obj: Any, *, camel_case: bool = False) -> Any:
     """Return *obj* as JSON-safe data: every field, None as null, sets sorted, secrets masked.
 
+    Of an `LLMError` it is what it says to others, never its `original_error`.
+
     Raises:
         TypeError: something inside has no JSON form.
     """

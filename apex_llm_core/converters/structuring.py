@@ -166,8 +166,10 @@ def _class_hook(cls: Any, converter: Converter, spell: Callable[[str], str]) -> 
     attrs.resolve_types(cls)
     overrides = {}
     for field in attrs.fields(cls):
-        check = field.metadata.get("check")
+        check, single = field.metadata.get("check"), field.metadata.get("single")
         hook = _checked(converter.get_structure_hook(field.type), check) if check is not None else None
+        if single is not None:
+            hook = _or_single(converter.get_structure_hook(field.type), single)
         overrides[field.name] = override(rename=spell(field.name), struct_hook=hook)
     make: Any = make_dict_structure_fn
     build: Hook = make(cls, converter, **overrides)
@@ -191,6 +193,15 @@ def _checked(hook: Hook, check: Callable[[Any], None]) -> Hook:
         return result
 
     return checked
+
+
+def _or_single(hook: Hook, kind: type) -> Hook:
+    """Let a lone *kind* stand for a sequence of one; the class itself makes the sequence of it."""
+
+    def structured(value: Any, cls: Any) -> Any:
+        return value if type(value) is kind else hook(value, cls)
+
+    return structured
 
 
 def _union_hook(union: Any, converter: Converter) -> Hook:

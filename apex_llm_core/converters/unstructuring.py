@@ -12,11 +12,17 @@ import attrs
 
 from apex_llm_core.converters.kinds import is_any, is_container, is_mapping, is_union
 from apex_llm_core.converters.problems import describe
+from apex_llm_core.errors import LLMError
 from apex_llm_core.redaction import MASK, Secret
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
+#: What an error says of itself to others; its cause may hold anything and stays here.
+_ERROR_FIELDS = (
+    *("type", "message", "provider", "model", "retryable"),
+    *("status_code", "retry_after", "request_id", "attempts"),
+)
 _SCALARS = frozenset({type(None), str, bool, int, float})
 
 
@@ -45,7 +51,7 @@ def plain(value: Any, converter: Converter) -> Any:
         return value.isoformat()
     if isinstance(value, str | Path):
         return str(value)
-    if attrs.has(kind):
+    if attrs.has(kind) or isinstance(value, LLMError):
         return converter.unstructure(value)
     raise TypeError(f"{kind.__name__} has no JSON form")
 
@@ -66,6 +72,10 @@ def register(converter: Converter, spell: Callable[[str], str]) -> None:
     def free(value: Any) -> Any:
         return plain(value, converter)
 
+    def error_document(error: LLMError) -> dict[str, Any]:
+        return {spell(name): free(getattr(error, name)) for name in _ERROR_FIELDS}
+
+    converter.register_unstructure_hook(LLMError, error_document)
     for leaf in (StrEnum, Secret, Path):
         converter.register_unstructure_hook(leaf, free)
     for is_free in (is_any, is_union, is_mapping, is_container):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 import attrs
 
 from apex_llm_core.errors import InvalidRequestError, nearest
-
-#: Names a caller may never pass to a provider: they could redirect a request or its credentials.
-FORBIDDEN_EXTRA = frozenset(
-    {"api_base", "api_key", "auth", "authorization", "base_url", "credentials", "endpoint", "headers", "proxy", "url"}
+from apex_llm_core.models.option_checks import (
+    FORBIDDEN_EXTRA,
+    check_choice,
+    check_count,
+    check_extra,
+    check_flag,
+    check_function_name,
+    check_items,
+    check_number,
+    check_schema,
+    check_stop,
+    check_text,
+    check_whole,
 )
 
 
@@ -25,12 +33,19 @@ class FunctionDefinition:
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
 
+    def __attrs_post_init__(self) -> None:
+        check_function_name(self.name)
+        check_schema(self.parameters, f"parameters of the function {self.name!r}")
+
 
 @attrs.frozen(kw_only=True)
 class FunctionChoice:
     """The model must call exactly this tool."""
 
     name: str
+
+    def __attrs_post_init__(self) -> None:
+        check_function_name(self.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,35 +62,20 @@ class ResponseFormat:
             raise InvalidRequestError(
                 f"response_format.type is {self.type!r}{nearest(str(self.type), ('text', 'json', 'json_schema'))}"
             )
+        check_schema(self.schema, "the schema of response_format")
         if self.type == "json_schema" and self.schema is None:
             raise InvalidRequestError("response_format of type 'json_schema' needs 'schema'")
 
 
-def _stop(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    return (value,) if isinstance(value, str) else tuple(value)
+def _tuple(value: Any) -> Any:
+    # What is no sequence stays as it is, for the check that names the option.
+    if value is None or type(value) is tuple or isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        return value
+    return tuple(value)
 
 
-def _tuple(value: Iterable[Any] | None) -> tuple[Any, ...] | None:
-    return None if value is None else tuple(value)
-
-
-def _check_number(options: object, name: str, low: float, high: float = math.inf) -> None:
-    value = getattr(options, name)
-    if value is None:
-        return
-    if type(value) is not int and type(value) is not float:
-        raise InvalidRequestError(f"{name} is {value!r}; expected a number")
-    if not low <= value <= high or value == math.inf:
-        bound = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-        raise InvalidRequestError(f"{name} is {value}; expected a finite number of {bound}")
-
-
-def _check_count(options: object, name: str, low: int) -> None:
-    value = getattr(options, name)
-    if value is not None and (type(value) is not int or value < low):
-        raise InvalidRequestError(f"{name} is {value!r}; expected a whole number of at least {low}")
+def _stop(value: str | Iterable[str] | None) -> Any:
+    return (value,) if isinstance(value, str) else _tuple(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +89,7 @@ class TextGenerationOptions:
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    stop: tuple[str, ...] | None = attrs.field(default=None, converter=_stop)
+    stop: tuple[str, ...] | None = attrs.field(default=None, converter=_stop, metadata={"single": str})
     #: Serve from this configured provider only.
     provider: str | None = None
     #: Seconds of silence per attempt; overrides the provider's `timeout`.
@@ -117,33 +117,37 @@ class TextGenerationOptions:
         if self.provider is not None and type(self.provider) is not str:
             raise InvalidRequestError(f"provider is {self.provider!r}; expected the name of a provider")
         if self.max_tokens is not None:
-            _check_count(self, "max_tokens", 1)
+            check_count(self, "max_tokens", 1)
         if self.temperature is not None:
-            _check_number(self, "temperature", 0.0)
+            check_number(self, "temperature", 0.0)
         if self.top_p is not None:
-            _check_number(self, "top_p", 0.0, 1.0)
+            check_number(self, "top_p", 0.0, 1.0)
         if self.frequency_penalty is not None:
-            _check_number(self, "frequency_penalty", -2.0, 2.0)
+            check_number(self, "frequency_penalty", -2.0, 2.0)
         if self.presence_penalty is not None:
-            _check_number(self, "presence_penalty", -2.0, 2.0)
+            check_number(self, "presence_penalty", -2.0, 2.0)
         if self.timeout is not None:
-            _check_number(self, "timeout", 0.0)
+            check_number(self, "timeout", 0.0)
         if self.deadline is not None:
-            _check_number(self, "deadline", 0.0)
+            check_number(self, "deadline", 0.0)
         if self.retry_count is not None:
-            _check_count(self, "retry_count", 0)
+            check_count(self, "retry_count", 0)
         if self.n is not None:
-            _check_count(self, "n", 1)
+            check_count(self, "n", 1)
         if self.top_logprobs is not None:
-            _check_count(self, "top_logprobs", 0)
-        if self.seed is not None and type(self.seed) is not int:
-            raise InvalidRequestError(f"seed is {self.seed!r}; expected a whole number")
+            check_count(self, "top_logprobs", 0)
+        if self.seed is not None:
+            check_whole(self, "seed")
+        if self.stop is not None:
+            check_stop(self.stop)
+        if self.logprobs is not None:
+            check_flag(self, "logprobs")
+        if self.user is not None:
+            check_text(self, "user", "the id of the end user")
+        if self.no_cache is not False:
+            check_flag(self, "no_cache")
         if self.extra is not None:
-            forbidden = sorted(FORBIDDEN_EXTRA.intersection(name.lower() for name in self.extra))
-            if forbidden:
-                raise InvalidRequestError(
-                    f"extra may not set {', '.join(forbidden)}: addresses, headers and credentials come from the configuration"
-                )
+            check_extra(self.extra)
 
 
 @attrs.frozen(kw_only=True)
@@ -155,6 +159,7 @@ class ChatGenerationOptions(TextGenerationOptions):
     tool_choice: str | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: tuple[FunctionDefinition, ...] | None = attrs.field(default=None, converter=_tuple)
+    #: "auto", "none", or one function, also by its bare name.
     function_call: str | FunctionChoice | None = None
     response_format: ResponseFormat | None = None
     #: "minimal", "low", "medium", "high" or a provider's own word.
@@ -162,12 +167,18 @@ class ChatGenerationOptions(TextGenerationOptions):
 
     def __attrs_post_init__(self) -> None:
         TextGenerationOptions.__attrs_post_init__(self)
-        if self.tools is not None or self.functions is not None:
-            for position, tool in enumerate(self.all_tools):
-                if not isinstance(tool, FunctionDefinition):
-                    raise InvalidRequestError(
-                        f"tool {position} is a {type(tool).__name__}; expected FunctionDefinition"
-                    )
+        if self.tools is not None:
+            check_items(self, "tools", FunctionDefinition)
+        if self.tool_choice is not None:
+            check_choice(self, "tool_choice", FunctionChoice, ("auto", "none", "required"))
+        if self.parallel_tool_calls is not None:
+            check_flag(self, "parallel_tool_calls")
+        if self.functions is not None:
+            check_items(self, "functions", FunctionDefinition)
+        if self.function_call is not None:
+            check_choice(self, "function_call", FunctionChoice, ("auto", "none"), other_words=True)
+        if self.reasoning_effort is not None:
+            check_text(self, "reasoning_effort")
         if self.response_format is not None and not isinstance(self.response_format, ResponseFormat):
             raise InvalidRequestError(
                 f"response_format is a {type(self.response_format).__name__}; expected ResponseFormat"
@@ -195,7 +206,8 @@ class EmbeddingOptions:
 
     def __attrs_post_init__(self) -> None:
         _check_common(self)
-        _check_count(self, "dimensions", 1)
+        check_count(self, "dimensions", 1)
+        check_flag(self, "no_cache")
 
 
 @attrs.frozen(kw_only=True)
@@ -217,7 +229,10 @@ class ImageGenerationOptions:
 
     def __attrs_post_init__(self) -> None:
         _check_common(self)
-        _check_count(self, "n", 1)
+        check_count(self, "n", 1)
+        check_whole(self, "seed")
+        for name in ("size", "quality", "style"):
+            check_text(self, name)
 
 
 def _check_common(options: EmbeddingOptions | ImageGenerationOptions) -> None:
@@ -225,14 +240,12 @@ def _check_common(options: EmbeddingOptions | ImageGenerationOptions) -> None:
         raise InvalidRequestError(f"model is {options.model!r}; expected the name of a model")
     if options.provider is not None and type(options.provider) is not str:
         raise InvalidRequestError(f"provider is {options.provider!r}; expected the name of a provider")
-    _check_number(options, "timeout", 0.0)
-    _check_number(options, "deadline", 0.0)
-    _check_count(options, "retry_count", 0)
-    forbidden = sorted(FORBIDDEN_EXTRA.intersection(name.lower() for name in options.extra or ()))
-    if forbidden:
-        raise InvalidRequestError(
-            f"extra may not set {', '.join(forbidden)}: addresses, headers and credentials come from the configuration"
-        )
+    check_number(options, "timeout", 0.0)
+    check_number(options, "deadline", 0.0)
+    check_count(options, "retry_count", 0)
+    check_text(options, "user", "the id of the end user")
+    if options.extra is not None:
+        check_extra(options.extra)
 
 
 class TextKeywords(TypedDict, total=False):

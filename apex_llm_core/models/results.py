@@ -80,18 +80,24 @@ class ChatGenerationResult:
 
 @attrs.frozen(kw_only=True)
 class TextGenerationResult:
-    """The answer to one text request; the other fields as in `ChatGenerationResult`."""
+    """The answer to one text request; `text` is that of the first of `choices`, the fields are as in `ChatGenerationResult`."""
 
     text: str
     model: str
     provider: str
     usage: Usage | None = None
     finish_reason: str = "stop"
+    #: All alternative answers, with their log probabilities where they were asked for.
+    choices: tuple[Choice, ...] = attrs.field()
     cost: float | None = None
     request_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
     cached: bool = False
     details: Mapping[str, Any] | None = None
+
+    @choices.default
+    def _one_choice(self) -> tuple[Choice, ...]:
+        return (Choice(message=ChatMessage(role="assistant", content=self.text), finish_reason=self.finish_reason),)
 
     @classmethod
     def from_chat(cls, result: ChatGenerationResult) -> TextGenerationResult:
@@ -102,6 +108,7 @@ class TextGenerationResult:
             provider=result.provider,
             usage=result.usage,
             finish_reason=result.finish_reason,
+            choices=result.choices,
             cost=result.cost,
             request_id=result.request_id,
             attempts=result.attempts,
@@ -112,21 +119,27 @@ class TextGenerationResult:
 
 @attrs.frozen(kw_only=True)
 class EmbeddingResult:
-    """Vectors in the order of the texts; `embedding` is the first of `embeddings`."""
+    """Vectors in the order of the texts; `embedding` is the first of `embeddings`. Either of the two may be left out."""
 
-    embeddings: tuple[tuple[float, ...], ...] = attrs.field(repr=lambda vectors: f"<{len(vectors)} vectors>")
+    embeddings: tuple[tuple[float, ...], ...] = attrs.field(
+        default=(), repr=lambda vectors: f"<{len(vectors)} vectors>"
+    )
     model: str
     provider: str
-    embedding: tuple[float, ...] = attrs.field(repr=lambda vector: f"<{len(vector)} numbers>")
+    embedding: tuple[float, ...] = attrs.field(default=(), repr=lambda vector: f"<{len(vector)} numbers>")
     usage: Usage | None = None
     cost: float | None = None
     request_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
     cached: bool = False
 
-    @embedding.default
-    def _first(self) -> tuple[float, ...]:
-        return self.embeddings[0]
+    def __attrs_post_init__(self) -> None:
+        if not len(self.embedding):
+            if not len(self.embeddings):
+                raise ValueError("give at least one of 'embedding' and 'embeddings'")
+            object.__setattr__(self, "embedding", self.embeddings[0])
+        elif not len(self.embeddings):
+            object.__setattr__(self, "embeddings", (self.embedding,))
 
 
 @attrs.frozen(kw_only=True)

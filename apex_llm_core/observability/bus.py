@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from apex_llm_core.models.events import Event, PluginFailed
 
 Observe = Callable[[Event], None]
 
 
-class EventBus:
-    """Hands events to observers in the order of their registration."""
+def _as_it_is(text: str) -> str:
+    return text
 
-    def __init__(self) -> None:
+
+class EventBus:
+    """Hands events to observers in the order of their registration.
+
+    Args:
+        scrub: removes secrets from what failing plugins say, before any observer hears it.
+    """
+
+    def __init__(self, scrub: Callable[[str], str] = _as_it_is) -> None:
+        self._scrub = scrub
         self._observers: tuple[tuple[str, Observe], ...] = ()
         self._failed: set[str] = set()
 
@@ -26,6 +37,8 @@ class EventBus:
 
     def emit(self, event: Event) -> None:
         """Tell all observers; one that raises is reported to the others once, and goes on being called."""
+        if type(event) is PluginFailed:
+            event = attrs.evolve(event, message=self._scrub(event.message))
         for name, observe in self._observers:
             try:
                 observe(event)

@@ -2,6 +2,10 @@
 
 The application switches lines on with `loguru.logger.enable("apex_llm_core")` (or a plugin's package name) before the
 manager starts, or with ``[logging] enabled = true``. Sinks are the application's; none is added here.
+
+loguru's switch is one for the process, so what a configuration switches on stays apart from what the application decides:
+for events it is this module alone, in which nothing but an `EventLog` speaks; a plugin's package is switched off again by
+the generation that switched it on.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from apex_llm_core.models.events import (
 )
 from apex_llm_core.redaction import Redactor
 
+_CORE = "apex_llm_core"
 _LEVELS: dict[type[Event], str] = {
     AttemptFinished: "DEBUG",
     BreakerChanged: "WARNING",
@@ -52,9 +57,24 @@ def silence(package: str) -> bool:
     return True
 
 
-def speak(package: str) -> None:
-    """Let *package* log."""
+def speak(package: str) -> bool:
+    """Let *package* log; return whether it was silent before, so that whoever asked may take it back with `hush`."""
+    was_silent = silence(package)
     logger.enable(package)
+    return was_silent
+
+
+def hush(package: str) -> None:
+    """Take back what `speak` did."""
+    logger.disable(package)
+
+
+def events_are_wanted(configured: bool) -> bool:
+    """Return whether an `EventLog` has readers: the configuration switches it on, or the application has done so."""
+    silent = silence(_CORE)
+    if configured:
+        logger.enable(__name__)
+    return configured or not silent
 
 
 class EventLog:
@@ -85,4 +105,4 @@ class EventLog:
         }
 
 
-__all__ = ["EventLog", "silence", "speak"]
+__all__ = ["EventLog", "events_are_wanted", "hush", "silence", "speak"]

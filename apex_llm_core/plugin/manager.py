@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pluggy
@@ -57,13 +57,17 @@ class PluginManager:
         """Take in a module plugin and let it register its factories.
 
         Raises:
-            PluginError: as for `add`, or the plugin's `apex_register` is missing or failed.
+            PluginError: as for `add`, or the plugin's `apex_register` is missing, failed, or has company.
         """
         self.add(plugin, name, source)
         register = self.implementation(name, "apex_register")
         if register is None:
             self.remove(name)
             raise _error("has no apex_register(registrar), so it offers nothing", name, source)
+        foreign = self.foreign(name, "module plugin", ("apex_register",), source)
+        if foreign is not None:
+            self.remove(name)
+            raise foreign
         try:
             with registrar.registering(name, source):
                 register(registrar)
@@ -86,13 +90,18 @@ class PluginManager:
                 return implementation.function
         return None
 
+    def foreign(self, name: str, kind: str, own: Collection[str], source: PluginSource | None) -> PluginError | None:
+        """Return the error when the plugin called *name* has hooks beside *own*, which are those of its *kind*."""
+        callers = self._pluggy.get_hookcallers(self._pluggy.get_plugin(name)) or ()
+        found = sorted({caller.name for caller in callers} - set(own))
+        if not found:
+            return None
+        article = "an" if kind[0] in "aeiou" else "a"
+        return _error(f"is {article} {kind} but has {', '.join(found)}, which only other kinds have", name, source)
+
     def innermost_first(self, hook: str) -> list[Callable[..., Any]]:
         """Return all implementations of *hook*, the one to be called last first: the order to fold middleware in."""
         return [implementation.function for implementation in self._implementations(hook)]
-
-    def names(self) -> list[str]:
-        """Return the names of all plugins, in the order of their registration."""
-        return [name for name, _ in self._pluggy.list_name_plugin()]
 
     def _implementations(self, hook: str) -> Sequence[pluggy.HookImpl]:
         caller: pluggy.HookCaller = getattr(self._pluggy.hook, hook)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from apex_llm_core.errors import ConfigurationError, PluginError, nearest
+from apex_llm_core.errors import PluginError
 from apex_llm_core.hookspecs import Factory
 from apex_llm_core.plugin.discovery import PluginSource
 
@@ -99,19 +99,6 @@ class PluginRegistrar:
     def of_plugin(self, plugin: str, kind: Kind) -> list[Registration]:
         """Return what *plugin* registered of one kind, in its order."""
         return [r for r in self._registrations.values() if r.plugin == plugin and r.kind == kind]
-
-    def require(self, kind: Kind, name: str, key: str) -> Registration:
-        """Return what was registered under *name*.
-
-        Raises:
-            ConfigurationError: nothing was; *key* is the place that asked for it.
-        """
-        registration = self.get(kind, name)
-        if registration is None:
-            raise ConfigurationError(
-                f"no {kind.replace('_', ' ')} is called {name!r}{nearest(name, self.names(kind))}", key=key
-            )
-        return registration
 
     def _add(
         self,

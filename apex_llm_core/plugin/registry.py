@@ -60,6 +60,13 @@ class ProviderHandle:
         return self.operations | (self.capabilities.features - _OPERATIONS)
 
     @property
+    def in_flight(self) -> int:
+        """Calls under way, to listed and unlisted models."""
+        return sum(
+            candidate.live.in_flight for known in (self.candidates, self._unlisted) for candidate in known.values()
+        )
+
+    @property
     def models(self) -> tuple[ModelInfo, ...]:
         """The models it serves without being named explicitly."""
         return tuple(model_info(candidate) for candidate in self.candidates.values())
@@ -165,14 +172,17 @@ class ProviderRegistry:
 
     def __init__(self) -> None:
         self._handles: dict[str, ProviderHandle] = {}
-        self._by_model: dict[str, tuple[Candidate, ...]] = {}
+        #: Made when it is first asked for after a change.
+        self._by_model: dict[str, tuple[Candidate, ...]] | None = None
+        #: Configured providers that could not be started, with the reason.
+        self.broken: dict[str, str] = {}
         #: Grows with every change; what is derived from the registry is stale when it differs.
         self.version = 0
 
     def add(self, handle: ProviderHandle) -> None:
         """Take *handle* in; its name must be free (the plugin manager has seen to that)."""
         self._handles[handle.get_name()] = handle
-        self._index()
+        self._changed()
 
     def remove(self, name: str) -> ProviderHandle:
         """Take the provider called *name* out and return it.
@@ -182,7 +192,7 @@ class ProviderRegistry:
         """
         handle = self.get(name)
         del self._handles[name]
-        self._index()
+        self._changed()
         return handle
 
     def get(self, name: str) -> ProviderHandle:
@@ -192,6 +202,8 @@ class ProviderRegistry:
             ModelNotFoundError: there is none; the nearest name is in the message.
         """
         handle = self._handles.get(name)
+        if handle is None and name in self.broken:
+            raise ModelNotFoundError(f"provider {name!r} could not be started: {self.broken[name]}", provider=name)
         if handle is None:
             raise ModelNotFoundError(f"no provider is called {name!r}{nearest(name, self._handles)}")
         return handle
@@ -211,21 +223,26 @@ class ProviderRegistry:
         Raises:
             ModelNotFoundError: no provider lists it; the nearest name is in the message.
         """
-        found = self._by_model.get(model)
+        by_model = self._index() if self._by_model is None else self._by_model
+        found = by_model.get(model)
         if found is None:
             raise ModelNotFoundError(
-                f"no provider serves a model called {model!r}{nearest(model, self._by_model)}", model=model
+                f"no provider serves a model called {model!r}{nearest(model, by_model)}", model=model
             )
         return found
 
-    def _index(self) -> None:
+    def _changed(self) -> None:
+        self._by_model = None
+        self.version += 1
+
+    def _index(self) -> dict[str, tuple[Candidate, ...]]:
         index: dict[str, list[Candidate]] = {}
         for handle in self._handles.values():
             if handle.enabled:
                 for model, candidate in handle.candidates.items():
                     index.setdefault(model, []).append(candidate)
         self._by_model = {model: tuple(candidates) for model, candidates in index.items()}
-        self.version += 1
+        return self._by_model
 
 
 __all__ = [

@@ -132,7 +132,7 @@ class Watch:
 
     def _why(self) -> str:
         if self._sweeper.clock() >= self._deadline:
-            return "the deadline of the request passed before there was an answer; raise 'deadline' or ask for less"
+            return "the deadline of the request passed before the answer was complete; raise 'deadline' or ask for less"
         return f"nothing arrived for {self._silence:g} seconds; raise the provider's 'timeout' or check whether it is reachable"
 
 

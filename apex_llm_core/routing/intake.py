@@ -20,8 +20,8 @@ from apex_llm_core.models.options import (
 )
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 
-#: Messages, mappings of the same form, or one user message as text.
-Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
+#: A message, a mapping of the same form, a sequence of those, or one user message as text.
+Messages = str | ChatMessage | Mapping[str, Any] | Sequence[ChatMessage | Mapping[str, Any]]
 Given = Mapping[str, Any]
 Options = TypeVar("Options", TextGenerationOptions, ChatGenerationOptions, EmbeddingOptions, ImageGenerationOptions)
 
@@ -35,12 +35,20 @@ def text_request(
         InvalidRequestError: the prompt or an option does not fit; names it.
     """
     options = chosen_options(TextGenerationOptions, given, keywords)
+    if isinstance(options, ChatGenerationOptions):
+        for name in _CHAT_ONLY:
+            if getattr(options, name) is not None:
+                raise InvalidRequestError(f"a text request takes no option {name!r}; chat does (generate_chat)")
     if type(prompt) is not str:
         raise InvalidRequestError(f"the prompt is a {type(prompt).__name__}; expected str")
     if not prompt:
         raise InvalidRequestError("the prompt is empty")
     messages = (ChatMessage(role="user", content=prompt),)
     return GenerateRequest(kind="text", messages=messages, model=options.model, options=options, stream=stream)
+
+
+#: Options of chat that a text request cannot have.
+_CHAT_ONLY = tuple(attrs.fields_dict(ChatGenerationOptions).keys() - attrs.fields_dict(TextGenerationOptions).keys())
 
 
 def chat_request(
@@ -152,6 +160,12 @@ def _misfit(kind: type, keywords: Given, error: TypeError) -> InvalidRequestErro
 def _messages(messages: Messages) -> tuple[ChatMessage, ...]:
     if isinstance(messages, str):
         return (ChatMessage(role="user", content=messages),)
+    if isinstance(messages, ChatMessage):
+        return (messages,)
+    if isinstance(messages, Mapping):
+        from apex_llm_core.converters import structure
+
+        return (structure(messages, ChatMessage, path="messages"),)
     if not isinstance(messages, Iterable):
         raise InvalidRequestError(
             f"messages are a {type(messages).__name__}; expected a text or a sequence of messages"

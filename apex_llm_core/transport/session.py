@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ class AiohttpClient:
     Args:
         max_body_bytes: the largest body that `HttpResponse.read` accepts, after decompression.
         limit_per_host: connections to one host and port at the same time, 0 for no limit; more requests wait.
-        trust_env: use the proxies of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. The user's netrc is never used.
+        trust_env: use the proxies of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; never for this machine itself. The
+            user's netrc is never used.
     """
 
     def __init__(self, *, max_body_bytes: int = 100 << 20, limit_per_host: int = 0, trust_env: bool = False) -> None:
@@ -59,13 +61,14 @@ class AiohttpClient:
 
         Raises:
             InvalidRequestError: the method, the address or a header cannot be sent.
-            ServiceUnavailableError: no connection, or it broke before the head was complete.
+            ServiceUnavailableError: no connection, or it broke before the head was complete; a proxy that is none for HTTP.
             LLMTimeoutError: the operating system gave up connecting.
         """
         check_head(method, url, headers)
         session = self._session or self._open(context)
         target = _parse(url, context)
         where = _where(target)
+        proxy = self._proxy(target, context) if self._proxies else None
         alive = _alive.set(context.touch)
         try:
             response = await session.request(
@@ -74,7 +77,7 @@ class AiohttpClient:
                 headers=headers,
                 data=_Upload(body, context.touch) if body is not None and len(body) > _ONE_PIECE else body,
                 allow_redirects=False,
-                proxy=self._proxy(target) if self._proxies else None,
+                proxy=proxy,
             )
         except Exception as error:
             meaning = meaning_of(error, where=where, context=context)
@@ -109,13 +112,23 @@ class AiohttpClient:
         )
         return self._session
 
-    def _proxy(self, target: URL) -> str | None:
+    def _proxy(self, target: URL, context: CallContext) -> str | None:
         # aiohttp's own trust_env also sends what netrc has for the host, or fails when the request is authenticated already.
         from urllib.request import proxy_bypass
 
-        if proxy_bypass(f"{target.host}:{target.port}"):
+        if _is_here(target.host or "") or proxy_bypass(f"{target.host}:{target.port}"):
             return None
-        return self._proxies.get(target.scheme, self._proxies.get("all"))
+        proxy = self._proxies.get(target.scheme, self._proxies.get("all"))
+        if proxy is None or proxy.startswith(("http://", "https://")):
+            return proxy
+        if "://" not in proxy:
+            return f"http://{proxy}"
+        raise ServiceUnavailableError(
+            f"the proxy for {target.scheme} is none of the form http://host[:port]; "
+            "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY",
+            retryable=False,
+            **concerned(context),
+        )
 
 
 class _Upload(io.BytesIO):
@@ -159,6 +172,15 @@ def _parse(url: str, context: CallContext) -> URL:
         original_error=reason,
         **concerned(context),
     ) from reason
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _where(target: URL) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -96,11 +97,19 @@ class TestDiscovery:
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == "error: no such command 'model'; did you mean 'models'?\n"
 
-    @pytest.mark.parametrize("name", ["serve", "batch"])
-    def test_a_command_of_a_known_distribution_says_what_to_install(self, installed, name):
+    @pytest.mark.parametrize("name", ["explain", "breakers", "stats", "simulate", "emulate", "serve", "batch"])
+    def test_a_planned_command_is_not_part_of_this_version(self, installed, name):
+        installed("state", click.Command("state"))
         result = run(name)
         assert result.exit_code == 2
-        assert "pip install apex-llm-gateway" in result.stderr
+        assert f"the command {name!r} is not part of this version" in result.stderr
+        assert "did you mean" not in result.stderr
+        assert "pip install" not in result.stderr
+        assert ("apex-llm-gateway, which is not released yet" in result.stderr) == (name in {"serve", "batch"})
+
+    def test_a_planned_command_that_is_installed_runs(self, installed):
+        installed("serve", click.Command("serve", callback=lambda: click.echo("serving")))
+        assert run("serve").output == "serving\n"
 
     def test_every_declared_command_loads(self):
         found = group.discover(COMMANDS)
@@ -201,6 +210,19 @@ class TestFailures:
         assert "Traceback" in debugged
         assert "ZeroDivisionError" in debugged
         assert "supersecret" not in debugged
+
+    def test_further_problems_are_told_with_debug(self, installed):
+        error = ConfigurationError("one (and 1 more)")
+        error.add_note("two: unknown key")
+        installed("fail", failing(error))
+        assert run("fail").stderr == "error: one (and 1 more)\n"
+        assert "two: unknown key\n" in run("fail", "--debug").stderr
+
+    def test_a_file_that_cannot_be_written_is_not_the_output(self, installed):
+        installed("fail", failing(OSError(errno.ENOSPC, "No space left on device", "some.file")))
+        result = run("fail")
+        assert result.exit_code == 1
+        assert "unexpected OSError" in result.stderr
 
     def test_json_is_known_even_when_the_arguments_cannot_be_parsed(self, installed):
         installed("fail", failing(ValueError()))

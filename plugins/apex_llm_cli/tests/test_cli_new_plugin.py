@@ -3,14 +3,19 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
+from apex_llm_cli import scaffold
 from apex_llm_cli.main import cli
 from apex_llm_cli.scaffold import KINDS, PluginNames, core_range, name_problem
 from click.testing import CliRunner
+
+from apex_llm_core.plugin.discovery import EXTENSIONS, PluginSource
 
 
 def new_plugin(*arguments):
@@ -55,6 +60,7 @@ def test_the_metadata_is_complete(kind, tmp_path):
     assert project["entry-points"] == {f"apex_llm.{group}": {"my-echo": f"{names.package}.plugin"}}
     assert project["dependencies"] == ["apex-llm-core>=0.1,<0.2"]
     assert (root / "src" / names.package / "py.typed").is_file()
+    assert (root / "CHANGELOG.md").read_text().startswith(f"# Changelog of {names.distribution}\n")
     for file in root.rglob("*.py"):
         assert ast.get_docstring(ast.parse(file.read_text())) or "tests" in file.parts
     assert not [file for file in root.rglob("*") if "template" in file.name or "package" in file.parts]
@@ -119,22 +125,49 @@ def test_the_near_name_is_valid_itself():
         assert name_problem(near) is None
 
 
-def test_a_name_that_is_taken_by_an_installed_plugin_is_warned_of(tmp_path, monkeypatch):
-    from apex_llm_core.plugin import discovery
+@pytest.mark.parametrize(
+    ("kind", "name", "owner"),
+    [
+        ("strategy", "priority", "the core has a strategy 'priority' built in"),
+        ("provider", "mock", "apex-llm-mock 0.1.0 offers a provider of this name"),
+        ("provider", "core", "apex-llm-core 0.1.0 is installed"),
+        ("provider", "gateway", "apex-llm-gateway is a distribution of this project"),
+        ("provider", "strategy-mine", "apex-llm-strategy-mine would be a strategy's distribution"),
+        ("provider", "middleware_mine", "apex-llm-middleware-mine would be a middleware's distribution"),
+    ],
+)
+def test_a_name_that_belongs_to_somebody_is_refused(kind, name, owner, tmp_path):
+    result = new_plugin(kind, name, "--directory", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"error: the name {name!r} is taken: {owner}\n"
+    assert not list(tmp_path.iterdir())
 
-    taken = discovery.PluginSource(name="mine", group="g", distribution="acme", version="2", value="x")
-    monkeypatch.setattr(discovery, "discover", lambda _group: {"mine": taken})
-    result = new_plugin_with(monkeypatch, "provider", "mine", "--directory", tmp_path)
-    assert result.exit_code == 0
-    assert result.stderr.startswith("warning: acme 2 offers provider 'mine'")
+
+def test_a_name_that_is_another_distributions_entry_point_is_refused(tmp_path, monkeypatch):
+    taken = PluginSource(name="mine", group=EXTENSIONS, distribution="acme", version="2", value="x")
+    monkeypatch.setattr(scaffold, "discover", lambda group: {"mine": taken} if group == EXTENSIONS else {})
+    assert "acme 2 offers a middleware" in new_plugin("middleware", "mine", "--directory", tmp_path).stderr
+    assert new_plugin("strategy", "mine", "--directory", tmp_path).exit_code == 0
 
 
-def new_plugin_with(monkeypatch, *arguments):
-    from apex_llm_cli.commands.new_plugin import command
-
-    return CliRunner().invoke(
-        command, list(map(str, arguments)), obj=__import__("apex_llm_cli.options").options.Invocation()
-    )
+@pytest.mark.parametrize("name", ["x", "my-guard", "a" + "-b23456789" * 4])
+def test_the_new_distributions_pass_the_style_of_this_repository(name, tmp_path):
+    pytest.importorskip("ruff")
+    root = Path(__file__).parents[3]
+    # The configuration applies below its own directory, and the core beside it is sorted as first party.
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    (tmp_path / "apex_llm_core").symlink_to(root / "apex_llm_core")
+    for kind in KINDS:
+        assert new_plugin(kind, name, "--directory", tmp_path / "plugins").exit_code == 0
+    for arguments in (("check",), ("format", "--check")):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments, "--no-cache", "plugins"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_unknown_kind_is_a_usage_error(tmp_path):

@@ -93,6 +93,41 @@ def test_a_narrow_terminal_gets_records_and_loses_nothing(look, monkeypatch, col
     assert "azure-eastus" in "".join(re.sub(r"\x1b\[\d*m", "", terminal.getvalue()).split())
 
 
+TITLES = ("provider", "status", "message")
+ROWS = (("azure-eastus", "healthy", "all is well today"), ("b", "unavailable", "no"))
+#: The longest words of the columns and what stands between them.
+FITTING = len("azure-eastus") + len("unavailable") + len("message") + 2 * 3
+
+
+@pytest.mark.parametrize("columns", [FITTING, FITTING + 1, FITTING + 7, 80])
+def test_a_table_that_fits_breaks_no_word(look, monkeypatch, columns):
+    terminal = look()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.print_table(TITLES, ROWS)
+    shown = terminal.getvalue()
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "─" in shown
+    assert set(shown.split()) >= {word for row in (TITLES, *ROWS) for cell in row for word in cell.split()}
+
+
+def test_a_table_whose_words_do_not_fit_becomes_records(look, monkeypatch):
+    terminal = look()
+    monkeypatch.setenv("COLUMNS", str(FITTING - 1))
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.print_table(TITLES, ROWS)
+    assert terminal.getvalue().startswith("provider: azure-eastus\nstatus: healthy\nmessage: all is well today\n")
+
+
+def test_columns_get_their_words_first_and_then_what_they_lack():
+    rows = [("aaaa", "b b b b b b", "c c")]
+    assert output.column_widths(("a", "b", "c"), rows, 100) == [4, 11, 3]
+    assert output.column_widths(("a", "b", "c"), rows, 12) == [4, 5, 3]
+    assert output.column_widths(("a", "b", "c"), rows, 6) == [4, 1, 1]
+    assert output.column_widths(("a", "b", "c"), rows, 5) is None
+    assert output.column_widths(("a",), [("世界",)], 3) is None
+
+
 def test_documents_are_one_line_in_a_pipe_and_indented_on_a_terminal(look):
     terminal = look()
     output.print_document({"a": [1]})

@@ -173,6 +173,19 @@ def test_other_output_that_nobody_reads_is_quiet(start, arguments):
     assert (process.returncode, err) == (141, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("plugins",), ("plugins", "--json"), ("config", "schema"), ("chat", "-p", "mock", "hello")],
+)
+def test_output_for_which_there_is_no_room_is_one_line(start, arguments):
+    with Path("/dev/full").open("wb") as full, start(*arguments, stdout=full) as process:
+        err = process.stderr.read().decode()
+    assert process.returncode == 1
+    lines = [line for line in err.splitlines() if not line.startswith("warning: no configuration")]
+    assert lines == ["error: cannot write the output: No space left on device"]
+
+
 def test_a_terminal_gets_harmless_text_and_a_dim_footer(start, gated, tmp_path):
     (tmp_path / "gate").touch()
     code, shown = look_at(start, *gated)

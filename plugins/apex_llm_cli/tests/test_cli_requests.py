@@ -13,11 +13,13 @@ import pytest
 from apex_llm_cli.answering import describe_answer
 from apex_llm_cli.commands.image import targets
 from apex_llm_cli.commands.models import price
+from apex_llm_cli.commands.providers import served_operations
 from apex_llm_cli.main import cli
 from click.testing import CliRunner
 
-from apex_llm_core.errors import Attempt
-from apex_llm_core.models import ImageGenerationResult, Usage
+from apex_llm_core.errors import Attempt, PluginError
+from apex_llm_core.manager import LLMProviderManager
+from apex_llm_core.models import HealthState, HealthStatus, ImageGenerationResult, ModelInfo, Usage
 
 CONFIG = """
 [manager]
@@ -206,8 +208,6 @@ class TestImage:
     def test_links_are_printed_and_garbage_is_the_providers_failure(
         self, run, monkeypatch, tmp_path, images, media_type, code, out
     ):
-        from apex_llm_core.manager import LLMProviderManager
-
         async def answer(self, prompt, **options):
             attempt = Attempt(number=1, provider="primary", model="m", duration=0.0)
             return ImageGenerationResult(
@@ -241,6 +241,27 @@ class TestLists:
         assert run("models", "-p", "primary").stdout == run("models").stdout
         assert "did you mean 'primary'" in run("models", "-p", "primry").stderr
 
+    def test_models_that_no_configuration_lists_are_told_apart(self, run):
+        assert {model["listed"] for model in json.loads(run("models", "--json").stdout)["models"]} == {True}
+        document = json.loads(run("models", "--all", "--json").stdout)
+        listed = {model["id"]: model["listed"] for model in document["models"]}
+        assert listed == {"large": True, "vectors": True, "pictures": True, "mock-small": False}
+        lines = run("models", "--all").stdout.splitlines()
+        assert lines[0].split()[-1] == "listed"
+        assert {line.split()[0]: line.split()[-1] for line in lines[1:]}["mock-small"] == "no"
+        assert "mock-small" not in run("models").stdout
+        # What the table promises: only with the provider can it be asked for.
+        assert run("chat", "-m", "mock-small", "hello").exit_code == 2
+        assert run("chat", "-m", "mock-small", "-p", "primary", "hello").exit_code == 0
+
+    def test_the_operations_of_a_provider_are_those_of_its_models(self):
+        offered = frozenset({"text", "chat", "stream", "embed"})
+        chat = ModelInfo(id="a", capabilities=frozenset({"chat", "tools", "image"}))
+        embed = ModelInfo(id="b", capabilities=frozenset({"embed"}))
+        assert served_operations(offered, [chat, embed]) == {"chat", "embed"}
+        assert served_operations(offered, [chat, ModelInfo(id="c")]) == offered
+        assert served_operations(offered, []) == frozenset()
+
     def test_an_unknown_price_is_unknown(self):
         assert (price(None), price(0.0), price(1e-7)) == ("unknown", "0", "0.1")
 
@@ -263,6 +284,15 @@ class TestLists:
         assert ill.stdout.splitlines()[1].split()[:2] == ["primary", "unavailable"]
         assert run("health", options='health = "degraded"').exit_code == 0
 
+    def test_a_provider_whose_plugin_is_broken_fails_the_health_check(self, run, monkeypatch):
+        async def answer(self):
+            return {"broken": HealthStatus(status=HealthState.UNAVAILABLE, message="its plugin cannot be imported")}
+
+        monkeypatch.setattr(LLMProviderManager, "get_health", answer)
+        result = run("health")
+        assert result.exit_code == 1
+        assert "its plugin cannot be imported" in result.stdout
+
 
 class TestConfig:
     def test_check_tells_what_there_is(self, run):
@@ -272,6 +302,16 @@ class TestConfig:
         document = json.loads(run("config", "check", "--json").stdout)
         assert document["valid"] is True
         assert (document["providers"], document["models"]) == (["primary"], ["large", "pictures", "vectors"])
+
+    def test_check_exits_with_2_when_a_plugin_cannot_be_used(self, run, monkeypatch):
+        failure = PluginError("cannot be imported", plugin="x", distribution="acme", version="2")
+        monkeypatch.setattr(LLMProviderManager, "failures", property(lambda self: [failure]))
+        result = run("config", "check")
+        assert result.exit_code == 2
+        lines = result.stdout.splitlines()
+        assert (lines[0], lines[-1]) == ("not valid: config.toml", f"failed: {failure.message}")
+        document = json.loads(run("config", "check", "--json").stdout)
+        assert (document["valid"], document["failures"]) == (False, [failure.message])
 
     def test_a_literal_secret_is_warned_of_and_never_shown(self, run):
         more = 'auth = { type = "none", credentials = { api_key = "literal-secret-value" } }'
@@ -338,6 +378,9 @@ def test_a_bad_configuration_is_one_line_and_exit_2(tmp_path, text, expected, co
 BAD_REQUESTS = {
     "unknown model": (["chat", "-m", "lrge", "hi"], "did you mean 'large'"),
     "unknown provider": (["chat", "-p", "primry", "hi"], "did you mean 'primary'"),
+    "no model": (["chat", "-m", "", "hi"], "no model is called ''"),
+    "no model to embed with": (["embed", "-m", " ", "hi"], "no model is called ' '"),
+    "no provider": (["chat", "-p", "", "hi"], "no provider is called ''"),
     "nan": (["chat", "--temperature", "nan", "hi"], "temperature"),
     "negative": (["chat", "--top-p", "-1", "hi"], "top_p"),
     "infinite": (["text", "--timeout", "inf", "hi"], "timeout"),

@@ -250,7 +250,7 @@ def test_the_older_spelling_goes_round(mock):
     ("options", "message"),
     [
         ({"tool_choice": FunctionChoice(name="get_tim"), "tools": [TIME]}, "did you mean 'get_time'"),
-        ({"tool_choice": "require", "tools": [TIME]}, "did you mean 'required'"),
+        ({"function_call": "require", "functions": [TIME]}, "did you mean 'required'"),
         ({"tool_choice": "required"}, "no tools are given"),
     ],
 )

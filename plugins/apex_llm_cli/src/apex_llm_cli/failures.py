@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import attrs
 import click
 
-from apex_llm_cli.output import one_line, print_document
+from apex_llm_cli.output import OutputError, one_line, print_document
 from apex_llm_core.errors import (
     Attempt,
     ConfigurationError,
@@ -76,6 +76,8 @@ def describe(error: Exception) -> Failure:
         return Failure(exit_code=USAGE, type="configuration_error", message=error.message)
     if isinstance(error, PluginError):
         return Failure(exit_code=USAGE, type="plugin_error", message=error.message)
+    if isinstance(error, OutputError):
+        return Failure(exit_code=PROVIDER_FAILED, type="output_error", message=str(error))
     if isinstance(error, click.ClickException):
         return Failure(exit_code=USAGE, type="usage_error", message=_usage_message(error))
     # A defect of ours, or of a plugin that broke its contract; nobody has checked this text for credentials.
@@ -107,6 +109,10 @@ def report(error: Exception, *, as_json: bool = False, debug: bool = False) -> i
     failure = describe(error)
     if debug:
         click.echo(_scrub("".join(traceback.format_exception(error))), err=True, nl=False)
+    if isinstance(error, OutputError):
+        # What is left in the buffer will not get through either, nor would a document.
+        discard_output()
+        as_json = False
     try:
         if as_json:
             print_document(failure.document())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,24 @@ from typing import Any, NoReturn
 import click
 
 from apex_llm_cli.options import Invocation, add_shared_options
+from apex_llm_cli.output import OutputError
 from apex_llm_core.errors import PluginError, nearest
 from apex_llm_core.plugin.discovery import COMMANDS, PluginSource, discover
 
-#: Commands of distributions that may not be installed.
-OFFERED_BY = {"batch": "apex-llm-gateway", "serve": "apex-llm-gateway"}
+#: Commands that are planned, with the distribution they will come with if it is another one.
+PLANNED: dict[str, str | None] = {
+    "batch": "apex-llm-gateway",
+    "breakers": None,
+    "emulate": None,
+    "explain": None,
+    "serve": "apex-llm-gateway",
+    "simulate": None,
+    "stats": None,
+}
+
+
+#: What writing says when there is no room, or no working device, for the output.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class OutputClosedError(Exception):
@@ -82,12 +96,12 @@ class CommandGroup(click.Group):
 
     def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
         """Parse the options of the root; ``--help`` and ``--version`` print here."""
-        with _closed_output():
+        with _output_failures():
             return super().make_context(*arguments, **keywords)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _closed_output():
+        with _output_failures():
             return super().invoke(ctx)
 
     def main(
@@ -119,7 +133,8 @@ class CommandGroup(click.Group):
             with failures.warnings_on_stderr():
                 result = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
             if sys.stdout is not None:
-                sys.stdout.flush()
+                with _output_failures():
+                    sys.stdout.flush()
         except click.Abort:
             sys.exit(failures.INTERRUPTED)
         except (OutputClosedError, BrokenPipeError):
@@ -141,18 +156,24 @@ def _sources(ctx: click.Context) -> dict[str, PluginSource]:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    distribution = OFFERED_BY.get(name)
-    if distribution is not None:
-        return f"the command {name!r} is part of {distribution}, which is not installed: pip install {distribution}"
+    if name in PLANNED:
+        distribution = PLANNED[name]
+        comes = "" if distribution is None else f"; it will come with {distribution}, which is not released yet"
+        return f"the command {name!r} is not part of this version{comes}"
     return f"no such command {name!r}{nearest(name, known)}"
 
 
 @contextmanager
-def _closed_output() -> Iterator[None]:
+def _output_failures() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
         raise OutputClosedError from error
+    except OSError as error:
+        # Opening files tells their names, and commands report that themselves; writing to a stream tells none.
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        raise OutputError(f"cannot write the output: {error.strerror}") from error
 
 
-__all__ = ["OFFERED_BY", "CommandGroup", "OutputClosedError", "load_command"]
+__all__ = ["PLANNED", "CommandGroup", "OutputClosedError", "load_command"]

@@ -69,9 +69,16 @@ def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated
     return decorate
 
 
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    # To the core an empty name is no name, but whoever passes one, say from an unset variable, meant some.
+    if value is not None and not value.strip():
+        raise click.UsageError(f"no {parameter.name} is called {value!r}", context)
+    return value
+
+
 #: What every request may say. Values are checked by the core, so that all front doors give the same answers.
 request_options = _stack(
-    click.option("-m", "--model", metavar="MODEL", help="The model; default: the configured one."),
+    click.option("-m", "--model", metavar="MODEL", callback=_not_empty, help="The model; default: the configured one."),
     click.option("-p", "--provider", metavar="PROVIDER", help="Serve from this provider only."),
     click.option("--timeout", type=float, metavar="SECONDS", help="Silence allowed per attempt; 0: any."),
     click.option("--deadline", type=float, metavar="SECONDS", help="Time allowed over everything; 0: any."),

@@ -16,8 +16,12 @@ _HARMLESS: dict[int, int | None] = {code: 0x2400 + code for code in range(0x20) 
 _HARMLESS |= {0x0D: None, 0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 #: JSON leaves these as they are: a terminal may obey the first, no encoding takes the second.
 _ESCAPED_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")
-#: Characters a table needs per column before rows are printed as records instead.
-_NARROWEST_COLUMN = 10
+#: What stands between two columns of a table on a terminal.
+_GAP = 3
+
+
+class OutputError(Exception):
+    """The output cannot be written where it was sent; the message says why."""
 
 
 def is_terminal(stream: IO[Any] | None) -> bool:
@@ -100,6 +104,29 @@ def aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Seque
     return "".join(lines)
 
 
+def column_widths(titles: Sequence[str], rows: Sequence[Sequence[str]], available: int) -> list[int] | None:
+    """Return how many terminal cells each column gets of *available*; None when a word would have to be broken.
+
+    Every column gets its longest word; what is left goes first to the columns that lack least.
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(titles, *rows, strict=True))
+    widths = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    left = available - sum(widths)
+    if left < 0:
+        return None
+    lacking = sorted(
+        (max(map(cell_len, column)) - width, index)
+        for index, (column, width) in enumerate(zip(columns, widths, strict=True))
+    )
+    for position, (lack, index) in enumerate(lacking):
+        granted = min(lack, left // (len(lacking) - position))
+        widths[index] += max(granted, 0)
+        left -= max(granted, 0)
+    return widths
+
+
 def _print_rich(
     titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str], styles: Mapping[str, str] | None
 ) -> None:
@@ -111,7 +138,8 @@ def _print_rich(
     console = Console(highlight=False, markup=False, emoji=False)
     title_style = "" if styles is None else "bold"
     styles = styles or {}
-    if console.width < _NARROWEST_COLUMN * len(titles):
+    widths = column_widths(titles, rows, console.width - _GAP * (len(titles) - 1))
+    if widths is None:
         for row in rows:
             for title, cell in zip(titles, row, strict=True):
                 line = Text.assemble((f"{title}:", title_style), " ", (cell, styles.get(cell, "")))
@@ -119,15 +147,17 @@ def _print_rich(
             console.print()
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=title_style)
-    for title in titles:
-        table.add_column(title, justify="right" if title in numbers else "left", overflow="fold")
+    for title, width in zip(titles, widths, strict=True):
+        table.add_column(title, justify="right" if title in numbers else "left", overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in row))
     console.print(table)
 
 
 __all__ = [
+    "OutputError",
     "aligned",
+    "column_widths",
     "is_terminal",
     "neutralise",
     "one_line",

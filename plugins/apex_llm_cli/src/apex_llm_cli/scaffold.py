@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 import attrs
 
+from apex_llm_core.plugin.discovery import EXTENSIONS, PROVIDERS, STRATEGIES, discover
+
 Kind = Literal["provider", "strategy", "middleware"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Distribution and import names of a kind begin with this.
@@ -23,6 +25,16 @@ _PREFIXES: dict[Kind, str] = {
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _LONGEST_NAME = 50
+#: What the core itself registers.
+_BUILT_IN: dict[Kind, frozenset[str]] = {
+    "provider": frozenset(),
+    "strategy": frozenset({"priority"}),
+    "middleware": frozenset(),
+}
+#: Entry points of a kind.
+_GROUPS: dict[Kind, str] = {"provider": PROVIDERS, "strategy": STRATEGIES, "middleware": EXTENSIONS}
+#: Distributions of the project that may not be installed here.
+_RESERVED = frozenset({"apex-llm-gateway"})
 _SUFFIX = ".template"
 #: The directory of a template that is called like the import package.
 _PACKAGE = "package"
@@ -66,6 +78,25 @@ def name_problem(name: str) -> str | None:
     )
 
 
+def name_owner(names: PluginNames) -> str | None:
+    """Say to whom *names* belong already; None when they are free. Looks at metadata only."""
+    for kind in ("strategy", "middleware"):
+        if names.kind == "provider" and names.distribution.startswith(_PREFIXES[kind]):
+            return f"{names.distribution} would be a {kind}'s distribution"
+    if names.plugin in _BUILT_IN[names.kind]:
+        return f"the core has a {names.kind} {names.plugin!r} built in"
+    if names.distribution in _RESERVED:
+        return f"{names.distribution} is a distribution of this project"
+    rival = discover(_GROUPS[names.kind]).get(names.plugin)
+    if rival is not None:
+        return f"{rival.distribution} {rival.version} offers a {names.kind} of this name"
+    try:
+        version = importlib.metadata.version(names.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return f"{names.distribution} {version} is installed"
+
+
 def write_distribution(names: PluginNames, target: Path) -> list[Path]:
     """Write a new distribution to *target*, which must not exist or be empty, and return its files.
 
@@ -107,4 +138,4 @@ def _files(directory: Traversable, above: tuple[str, ...] = ()) -> Iterator[tupl
             yield (*above, entry.name), entry
 
 
-__all__ = ["KINDS", "Kind", "PluginNames", "core_range", "name_problem", "write_distribution"]
+__all__ = ["KINDS", "Kind", "PluginNames", "core_range", "name_owner", "name_problem", "write_distribution"]

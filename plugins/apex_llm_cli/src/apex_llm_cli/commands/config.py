@@ -19,35 +19,53 @@ def command() -> None:
 
 
 @command.command("check")
-@click.pass_obj
-def check(invocation: Invocation) -> None:
-    """Load the configuration and start everything it names; nothing is asked of a model."""
+@click.pass_context
+def check(context: click.Context) -> None:
+    """Load the configuration and start everything it names; nothing is asked of a model.
+
+    Exits with 2 when something cannot be used.
+    """
+    from apex_llm_cli.failures import USAGE
     from apex_llm_cli.output import print_document, write
     from apex_llm_cli.running import with_manager
+
+    invocation: Invocation = context.obj
 
     async def summarise(manager: LLMProviderManager) -> dict[str, Any]:
         config = manager.config
         enabled = [handle for handle in manager.providers if handle.enabled]
         return {
-            "valid": True,
+            "valid": not manager.failures,
             "files": list(config.files),
             "strategy": config.manager.selection_strategy,
             "providers": [handle.get_name() for handle in enabled],
             "models": sorted({model.id for handle in enabled for model in handle.models}),
             "middleware": [table.type for table in config.middleware if table.enabled],
             "warnings": list(config.warnings),
+            "failures": [error.message for error in manager.failures],
         }
 
     summary = with_manager(invocation, summarise)
     if invocation.json:
         print_document(summary)
-        return
-    lines = [f"valid: {', '.join(summary['files']) or 'no file; every installed provider type that needs no settings'}"]
+    else:
+        write("".join(f"{line}\n" for line in _lines(summary)))
+    if summary["failures"]:
+        context.exit(USAGE)
+
+
+def _lines(summary: dict[str, Any]) -> list[str]:
+    from apex_llm_cli.output import one_line
+
+    verdict = "valid" if summary["valid"] else "not valid"
+    origin = ", ".join(summary["files"]) or "no file; every installed provider type that needs no settings"
+    lines = [f"{verdict}: {origin}"]
     lines.append(f"strategy: {summary['strategy']}")
     for kind in ("providers", "models", "middleware"):
         names = summary[kind]
         lines.append(f"{kind}: {len(names)}" + (f" ({', '.join(names)})" if names else ""))
-    write("".join(f"{line}\n" for line in lines))
+    lines.extend(f"failed: {one_line(message)}" for message in summary["failures"])
+    return lines
 
 
 @command.command("show")

@@ -30,10 +30,11 @@ def command(context: click.Context) -> None:
 
     invocation: Invocation = context.obj
 
-    async def check(manager: LLMProviderManager) -> tuple[dict[str, HealthStatus], set[str]]:
-        return await manager.get_health(), {handle.get_name() for handle in manager.providers if handle.enabled}
+    async def check(manager: LLMProviderManager) -> dict[str, HealthStatus]:
+        return await manager.get_health()
 
-    statuses, enabled = with_manager(invocation, check)
+    # Enabled ones only, those among them whose plugin is broken too.
+    statuses = with_manager(invocation, check)
     if invocation.json:
         print_document({"health": [{"provider": name} | unstructure(status) for name, status in statuses.items()]})
     else:
@@ -51,7 +52,7 @@ def command(context: click.Context) -> None:
             numbers=("milliseconds",),
             styles=_STYLES,
         )
-    if any(status.status is HealthState.UNAVAILABLE and name in enabled for name, status in statuses.items()):
+    if any(status.status is HealthState.UNAVAILABLE for status in statuses.values()):
         context.exit(PROVIDER_FAILED)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from apex_llm_cli.options import Invocation
-from apex_llm_cli.scaffold import KINDS, Kind, PluginNames, name_problem, write_distribution
+from apex_llm_cli.scaffold import KINDS, Kind, PluginNames, name_owner, name_problem, write_distribution
 
 
 @click.command("new-plugin")
@@ -27,9 +27,7 @@ def command(invocation: Invocation, kind: Kind, name: str, directory: Path) -> N
 
     Package, tests and README work as they stand; change them from there. NAME is what the configuration will say.
     """
-    from apex_llm_cli.failures import warn
     from apex_llm_cli.output import print_document, write
-    from apex_llm_core.plugin.discovery import EXTENSIONS, PROVIDERS, STRATEGIES, discover
 
     context = click.get_current_context()
     problem = name_problem(name)
@@ -37,10 +35,9 @@ def command(invocation: Invocation, kind: Kind, name: str, directory: Path) -> N
         raise click.UsageError(problem, context)
     names = PluginNames(kind=kind, plugin=name)
     target = directory / names.distribution
-    group = {"provider": PROVIDERS, "strategy": STRATEGIES, "middleware": EXTENSIONS}[kind]
-    rival = discover(group).get(name)
-    if rival is not None and rival.distribution != names.distribution:
-        warn(f"{rival.distribution} {rival.version} offers {kind} {name!r}, too; only one of the two can be installed")
+    owner = name_owner(names)
+    if owner is not None:
+        raise click.UsageError(f"the name {name!r} is taken: {owner}", context)
     try:
         files = write_distribution(names, target)
     except FileExistsError as error:

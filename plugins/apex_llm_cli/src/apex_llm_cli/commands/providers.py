@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ from apex_llm_cli.options import Invocation
 
 if TYPE_CHECKING:
     from apex_llm_core.manager import LLMProviderManager
+    from apex_llm_core.models import ModelInfo
 
 
 @click.command("providers")
@@ -29,7 +31,7 @@ def command(invocation: Invocation) -> None:
                 "weight": handle.config.weight,
                 "region": handle.config.region,
                 "models": [model.id for model in handle.models],
-                "operations": sorted(handle.operations),
+                "operations": sorted(served_operations(handle.operations, handle.models)),
             }
             for handle in manager.providers
         ]
@@ -58,4 +60,11 @@ def command(invocation: Invocation) -> None:
     )
 
 
-__all__ = ["command"]
+def served_operations(offered: frozenset[str], models: Iterable[ModelInfo]) -> frozenset[str]:
+    """Return those of the *offered* operations that one of *models* serves; one that declares nothing may serve all."""
+    return frozenset().union(
+        *(offered if model.capabilities is None else offered & model.capabilities for model in models)
+    )
+
+
+__all__ = ["command", "served_operations"]
