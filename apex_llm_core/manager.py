@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 
 from apex_llm_core.assembly import Generation
+from apex_llm_core.assembly.providers import provider_table
 from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
 from apex_llm_core.context import CallContext
@@ -26,13 +27,11 @@ from apex_llm_core.errors import (
     ConfigurationError,
     ConfigurationWarning,
     InvalidRequestError,
-    LLMError,
-    PluginError,
 )
 from apex_llm_core.hookspecs import ChunkBatch
 from apex_llm_core.interfaces import HttpClient
 from apex_llm_core.models.events import ConfigurationReloaded
-from apex_llm_core.models.info import ANONYMOUS, Caller, HealthState, HealthStatus, ModelInfo, ProviderCapabilities
+from apex_llm_core.models.info import ANONYMOUS, Caller, HealthStatus, ModelInfo, ProviderCapabilities
 from apex_llm_core.models.options import (
     ChatGenerationOptions,
     EmbeddingOptions,
@@ -282,22 +281,7 @@ class LLMProviderManager:
 
         A provider that cannot be asked is represented by its configured models.
         """
-        generation = self._running
-        handles = [handle for handle in generation.registry if handle.enabled]
-        found = [model for handle in handles for model in handle.models]
-        known = {(model.provider, name) for model in found for name in (model.id, model.provider_model_id)}
-        none: list[ModelInfo] = []
-        listed = await self._ask_all(generation, handles, "apex_models", list, lambda _error: none)
-        for handle, models in zip(handles, listed, strict=True):
-            name = handle.get_name()
-            if not models or not all(isinstance(model, ModelInfo) for model in models):
-                continue
-            found.extend(
-                attrs.evolve(model, provider=name)
-                for model in models
-                if (name, model.provider_model_id or model.id) not in known
-            )
-        return found
+        return await self._running.inquiry.models(self._next_id)
 
     def get_capabilities(self) -> dict[str, ProviderCapabilities]:
         """Return what each enabled provider can do, by its name; `features` are narrowed to the hooks it implements."""
@@ -314,25 +298,7 @@ class LLMProviderManager:
 
         A provider that could not be started is among them, as unavailable.
         """
-        generation = self._running
-        handles = [handle for handle in generation.registry if handle.enabled]
-        answers = await self._ask_all(
-            generation,
-            handles,
-            "apex_health",
-            HealthStatus,
-            lambda error: HealthStatus(status=HealthState.UNAVAILABLE, message=str(error)),
-        )
-        states = {
-            name: HealthStatus(status=HealthState.UNAVAILABLE, message=reason)
-            for name, reason in generation.registry.broken.items()
-        }
-        for handle, answer in zip(handles, answers, strict=True):
-            status = answer or HealthStatus(status=HealthState.UNKNOWN, message="the provider type has no health check")
-            states[handle.get_name()] = _scrubbed(status, generation.redactor.scrub)
-            for candidate in handle.candidates.values():
-                candidate.live.health = status.status
-        return states
+        return await self._running.inquiry.health(self._next_id)
 
     def stats(self) -> dict[str, Any]:
         """Return what happened so far, and the live facts of every candidate, as a JSON-safe document."""
@@ -372,7 +338,7 @@ class LLMProviderManager:
             InvalidRequestError: there is neither a configuration nor a provider with its name.
             PluginError: the provider breaks the hook contract, or cannot start.
         """
-        chosen, notices = parse_provider(_provider_table(provider, config, name, models))
+        chosen, notices = parse_provider(provider_table(provider, config, name, models))
         for notice in notices:
             warnings.warn(notice, ConfigurationWarning, stacklevel=2)
         async with self._changing:
@@ -488,7 +454,7 @@ class LLMProviderManager:
         if deadline is None:
             deadline = generation.config.manager.deadline
         context = CallContext(
-            request_id=caller.request_id or f"{self._prefix}-{next(self._count)}",
+            request_id=caller.request_id or self._next_id(),
             operation=operation,
             caller=caller,
             clock=self._clock,
@@ -498,43 +464,8 @@ class LLMProviderManager:
         )
         return request, context
 
-    async def _ask_all(
-        self,
-        generation: Generation,
-        handles: Sequence[ProviderHandle],
-        hook: str,
-        kind: type,
-        failed: Callable[[Exception], T],
-    ) -> list[T | None]:
-        """Call *hook* of all *handles* at once, with a timeout each; None where a provider has no such hook."""
-        seconds = generation.config.manager.health_timeout
-
-        async def ask(handle: ProviderHandle) -> T | None:
-            function: Callable[[CallContext], Awaitable[T]] | None = handle.hooks.get(hook)
-            if function is None:
-                return None
-            context = CallContext(
-                request_id=f"{self._prefix}-{next(self._count)}",
-                operation=hook.removeprefix("apex_"),
-                clock=self._clock,
-                deadline=self._clock() + seconds,
-                emit=generation.bus.emit,
-            )
-            try:
-                async with asyncio.timeout(seconds):
-                    answer = await function(context)
-                if not isinstance(answer, kind):
-                    raise PluginError(
-                        f"{hook} returned {type(answer).__name__}; expected {kind.__name__}", plugin=handle.get_type()
-                    )
-                return answer
-            except TimeoutError as error:
-                message = str(error) or f"no answer within {seconds:g} seconds"
-                return failed(LLMError(message, provider=handle.get_name()))
-            except Exception as error:
-                return failed(error)
-
-        return list(await asyncio.gather(*(ask(handle) for handle in handles)))
+    def _next_id(self) -> str:
+        return f"{self._prefix}-{next(self._count)}"
 
 
 _NOT_RUNNING = "the manager is not running; use it as `async with LLMProviderManager(…) as manager:` or await start()"
@@ -543,35 +474,6 @@ _ELSEWHERE = (
     "or take a BlockingManager for synchronous code"
 )
 _LIVE = ("in_flight", "attempts", "latency", "time_to_first_chunk", "success_rate", "breaker")
-
-
-def _provider_table(
-    provider: object | None,
-    config: ProviderConfig | Mapping[str, Any] | None,
-    name: str | None,
-    models: str | Iterable[str | Mapping[str, Any] | ModelConfig],
-) -> ProviderConfig | Mapping[str, Any]:
-    if config is not None:
-        if name is not None or models:
-            raise ConfigurationError("a config tells the provider's name and models; leave out 'name' and 'models'")
-        return config
-    if provider is None or name is None:
-        raise InvalidRequestError("register_provider needs a config, or a provider and its name")
-    listed: object = models
-    if isinstance(models, (str, Mapping, ModelConfig)):
-        listed = [models]
-    elif isinstance(models, Iterable):
-        listed = list(models)
-    if isinstance(listed, list):
-        listed = [{"id": model} if isinstance(model, str) else model for model in listed]
-    return {"name": name, "type": name, "models": listed}
-
-
-def _scrubbed(status: HealthStatus, scrub: Callable[[str], str]) -> HealthStatus:
-    details = status.details and {
-        name: scrub(value) if isinstance(value, str) else value for name, value in status.details.items()
-    }
-    return attrs.evolve(status, message=scrub(str(status.message)), details=details)
 
 
 async def _retire(generation: Generation) -> None:

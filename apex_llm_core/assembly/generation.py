@@ -11,6 +11,7 @@ from random import Random
 
 import attrs
 
+from apex_llm_core.assembly.inquiry import Inquiry
 from apex_llm_core.assembly.loader import Loader
 from apex_llm_core.assembly.providers import default_providers, make_handle, make_provider
 from apex_llm_core.assembly.runtime import BuiltIns, SharedRuntime
@@ -43,6 +44,7 @@ _LOOK_AGAIN = 0.05
 class Generation:
     """One configuration at work. `start` makes everything, `shutdown` ends everything."""
 
+    inquiry: Inquiry
     router: Router
     selector: Selector
     pipeline: Pipeline
@@ -313,6 +315,13 @@ class Generation:
 
     def _compile(self, strategies: Mapping[str, Select]) -> None:
         config = self.config
+        self.inquiry = Inquiry(
+            registry=self.registry,
+            seconds=config.manager.health_timeout,
+            clock=self.runtime.clock,
+            emit=self.bus.emit,
+            scrub=self.redactor.scrub,
+        )
         limiter = self.limiter
         self.router = Router(
             self.registry, config.manager, config.routes, self.balancer.live, self.balancer.forget_model

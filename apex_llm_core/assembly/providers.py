@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from apex_llm_core.assembly.loader import Loader
-from apex_llm_core.config.schema import AuthConfig, ProviderConfig
+from apex_llm_core.config.schema import AuthConfig, ModelConfig, ProviderConfig
 from apex_llm_core.config.secrets import iter_references
 from apex_llm_core.config.settings import all_defaults
-from apex_llm_core.errors import ConfigurationError, PluginError, nearest
+from apex_llm_core.errors import ConfigurationError, InvalidRequestError, PluginError, nearest
 from apex_llm_core.hookspecs import Runtime
 from apex_llm_core.models.candidates import LiveFacts
 from apex_llm_core.models.info import ProviderCapabilities
@@ -117,6 +117,34 @@ def _literals(credentials: Mapping[str, Any]) -> Iterator[Secret]:
             yield from _literals(value)
 
 
+def provider_table(
+    provider: object | None,
+    config: ProviderConfig | Mapping[str, Any] | None,
+    name: str | None,
+    models: str | Iterable[str | Mapping[str, Any] | ModelConfig],
+) -> ProviderConfig | Mapping[str, Any]:
+    """Return the table that the arguments of `register_provider` amount to; nothing of it is checked yet.
+
+    Raises:
+        ConfigurationError: *config* and *name* or *models* say the same thing twice.
+        InvalidRequestError: neither a config nor a provider with its name is given.
+    """
+    if config is not None:
+        if name is not None or models:
+            raise ConfigurationError("a config tells the provider's name and models; leave out 'name' and 'models'")
+        return config
+    if provider is None or name is None:
+        raise InvalidRequestError("register_provider needs a config, or a provider and its name")
+    listed: object = models
+    if isinstance(models, (str, Mapping, ModelConfig)):
+        listed = [models]
+    elif isinstance(models, Iterable):
+        listed = list(models)
+    if isinstance(listed, list):
+        listed = [{"id": model} if isinstance(model, str) else model for model in listed]
+    return {"name": name, "type": name, "models": listed}
+
+
 async def _resolve(loader: Loader, runtime: Runtime, reference: str, key: str) -> None:
     try:
         await runtime.resolve_secret(reference)
@@ -143,4 +171,4 @@ def _auth(config: ProviderConfig, registration: Registration, key: str, file: st
     return config.auth
 
 
-__all__ = ["default_providers", "make_handle", "make_provider"]
+__all__ = ["default_providers", "make_handle", "make_provider", "provider_table"]
