@@ -140,7 +140,9 @@ class ManagerConfig:
     default_provider: str | None = setting(
         None, doc="Serves requests that name no model: its first model with the needed capability."
     )
-    default_model: str | None = setting(None, doc="The model of requests that name none.")
+    default_model: str | None = setting(
+        None, doc="The model of requests that name none, where it can do what they need."
+    )
     selection_strategy: str = setting("priority", doc="How candidates are ranked: 'priority' or an installed strategy.")
     strategy_options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The strategy's own settings.")
     fallback_enabled: bool = setting(True, doc="Go on to the next candidate when one fails.")
@@ -212,7 +214,10 @@ class LimitConfig:
     """A limit on requests. At least one of `requests` and `concurrent` must be given."""
 
     name: str = setting(doc="Unique name, for errors and events.")
-    scope: Literal["all", "provider", "model", "user"] = setting("all", doc="What is counted separately.")
+    scope: Literal["all", "provider", "model", "user"] = setting(
+        "all",
+        doc="What is counted separately: requests of all or of a user; upstream calls, retries included, of a provider or a model.",
+    )
     match: str = setting("*", doc="Pattern of the provider, model or user it concerns.")
     requests: int | None = setting(None, low=1, doc="Requests per window.")
     per: float = setting(60.0, above=0, doc="The window in seconds.")
