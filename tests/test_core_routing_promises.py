@@ -199,7 +199,11 @@ class TestFallback:
         scene({"fallback": {"models": {"gpt": ["claude"]}}}, providers, play)
         assert broken.models == ["gpt"]
 
-    def test_what_the_provider_said_survives_a_strategy_that_breaks_later(self):
+    @pytest.mark.parametrize(
+        ("said", "kind"),
+        [(down(), ServiceUnavailableError), (RateLimitError("later", retry_after=5.0), RateLimitError)],
+    )
+    def test_what_the_provider_said_survives_a_strategy_that_breaks_later(self, said, kind):
         class Breaking:
             @hookimpl
             def apex_select(self, request, candidates, turn):
@@ -215,11 +219,13 @@ class TestFallback:
             config = {"manager": {"selection_strategy": "breaking"}}
             async with LLMProviderManager(config, plugins=[Offer()]) as manager:
                 for name in "ab":
-                    await manager.register_provider(Provider(error=down()), name=name, models=["m"])
-                with pytest.raises(ServiceUnavailableError, match="down") as caught:
-                    await manager.generate_chat("hi", model="m")
-            assert isinstance(caught.value.__cause__, PluginError)
-            assert len(caught.value.attempts) == 1
+                    await manager.register_provider(Provider(error=said), name=name, models=["m"])
+                # A look at who else is left, before a long wait, must not lose it either.
+                with pytest.raises(kind) as caught:
+                    await manager.generate_chat("hi", model="m", retry_count=1)
+            assert caught.value is said
+            assert isinstance(said.__cause__, PluginError)
+            assert said.attempts
 
         run_virtual(main())
 

@@ -66,7 +66,17 @@ class _Place(Generic[R]):
 class _Journey(Generic[R]):
     """The way of one request along its candidates, skipping those that are not admitted."""
 
-    __slots__ = ("_balancer", "_context", "_limiter", "_pairs", "_seen_ahead", "_turned_away", "_window", "refused")
+    __slots__ = (
+        "_balancer",
+        "_context",
+        "_limiter",
+        "_pairs",
+        "_seen_ahead",
+        "_turned_away",
+        "_window",
+        "broken",
+        "refused",
+    )
 
     def __init__(
         self, pairs: Iterator[tuple[R, Candidate]], balancer: LoadBalancer, limiter: Limiter, context: CallContext
@@ -77,6 +87,8 @@ class _Journey(Generic[R]):
         self._context = context
         self._seen_ahead: deque[tuple[R, Candidate]] = deque()
         self._turned_away: tuple[R, Candidate, CircuitBreaker] | None = None
+        #: How the strategy broke after the first attempt.
+        self.broken: PluginError | None = None
         #: What a limit said when it refused a candidate.
         self.refused: RateLimitError | None = None
         #: After context-length errors: the largest window, in tokens, that was too small.
@@ -85,10 +97,9 @@ class _Journey(Generic[R]):
     def next(self) -> _Place[R] | None:
         """Return the next place, None at the end."""
         while True:
-            pair = self._seen_ahead.popleft() if self._seen_ahead else next(self._pairs, None)
-            if pair is None:
+            if not self._seen_ahead and not self._look_ahead():
                 return None
-            request, candidate = pair
+            request, candidate = self._seen_ahead.popleft()
             if not self._fits(candidate):
                 continue
             breaker = self._balancer.breaker(candidate)
@@ -135,10 +146,18 @@ class _Journey(Generic[R]):
         return candidate.max_tokens is None or candidate.max_tokens > self._window
 
     def _look_ahead(self) -> bool:
-        for pair in self._pairs:
-            self._seen_ahead.append(pair)
-            return True
-        return False
+        try:
+            pair = next(self._pairs, None)
+        except PluginError as error:
+            if not self._context.attempts:
+                raise
+            # What the providers said matters more than a strategy that breaks on the way.
+            self.broken = error
+            return False
+        if pair is None:
+            return False
+        self._seen_ahead.append(pair)
+        return True
 
     def _admitted(self, place: _Place[R]) -> bool:
         if not self._limiter.active:
@@ -225,16 +244,11 @@ class FallbackHandler:
                 journey.too_small(place.candidate)
             if not self._enabled:
                 break
-            left = place.candidate
-            try:
-                place = journey.next()
-            except PluginError as broken:
-                # What the providers said matters more than a strategy that breaks on the way.
-                raise self._with_attempts(error, context) from broken
+            left, place = place.candidate, journey.next()
             if place is not None:
                 self._tell_fallback(left, place.candidate, error, context)
         if error is not None:
-            raise self._with_attempts(error, context)
+            raise self._with_attempts(error, context) from journey.broken or error.__cause__
         raise journey.refused or ModelNotFoundError(
             f"the strategy leaves out every candidate of model {request.model!r}", model=request.model
         )
