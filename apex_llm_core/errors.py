@@ -25,9 +25,9 @@ from __future__ import annotations
 
 import builtins
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -117,7 +117,8 @@ class LLMError(ApexLLMError):
 
     *provider* and *model* are the configured names, None where none was involved yet; *retryable* says whether the same
     request may succeed at the same provider later; *retry_after* is the provider's own advice in seconds; *attempts* is
-    everything that was tried before this error reached the caller, oldest first.
+    everything that was tried before this error reached the caller, oldest first; *details* is what the provider told
+    beyond that, for example which content filter refused.
     """
 
     default_type: ClassVar[LLMErrorType] = LLMErrorType.UNKNOWN_ERROR
@@ -136,6 +137,7 @@ class LLMError(ApexLLMError):
         retry_after: float | None = None,
         request_id: str | None = None,
         attempts: Sequence[Attempt] = (),
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.type = LLMErrorType(type) if type is not None else self.default_type
@@ -147,6 +149,7 @@ class LLMError(ApexLLMError):
         self.retry_after = retry_after
         self.request_id = request_id
         self.attempts: tuple[Attempt, ...] = tuple(attempts)
+        self.details = details
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.message!r}, provider={self.provider!r}, model={self.model!r})"

@@ -67,8 +67,11 @@ from apex_llm_core.redaction import Secret
 
 text = st.text(max_size=20)
 name = st.text(min_size=1, max_size=12)
+scalar = (
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text
+)
 json_value = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
+    scalar,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=8,
 )
@@ -102,7 +105,15 @@ messages = st.builds(
 functions = st.builds(
     FunctionDefinition, name=name, description=maybe(text), parameters=maybe(json_object), strict=maybe(st.booleans())
 )
-extra = maybe(st.dictionaries(st.text("abc_", min_size=1, max_size=5), json_value, max_size=3))
+# Its keys are drawn from letters of no word, at any depth: some words may not stand there.
+harmless = st.text("bdg_", min_size=1, max_size=5)
+extra = maybe(
+    st.dictionaries(
+        harmless,
+        st.recursive(scalar, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(harmless, inner, max_size=3)),
+        max_size=3,
+    )
+)
 common: dict[str, st.SearchStrategy[Any]] = {
     "model": text,
     "provider": maybe(name),
@@ -270,6 +281,7 @@ def test_an_error_has_a_document_without_its_cause():
         "retry_after": 2.0,
         "request_id": "r-1",
         "attempts": [unstructure(attempt)],
+        "details": None,
     }
     assert unstructure(error) == document
     assert loads(dumps({"errors": [error]})) == {"errors": [document]}

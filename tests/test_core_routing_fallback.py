@@ -12,6 +12,7 @@ from apex_llm_core.errors import (
     LLMError,
     LLMErrorType,
     LLMTimeoutError,
+    QuotaExceededError,
     RateLimitError,
     ServiceUnavailableError,
     UnknownError,
@@ -338,3 +339,58 @@ def test_any_script_goes_as_the_model_says(stage, scripts, retries, most):
     assert (scene.called, error and error.type) == predicted(scripts, retries, most)
     assert len((error or result).attempts) == len(scene.called)
     assert (error or result).provider == scene.called[-1]
+
+
+class TestCooling:
+    """A provider that said when to come back is left alone until then, by everybody."""
+
+    def scene(self, stage, **more):
+        limited = RateLimitError("slow down", retry_after=20)
+        return stage(
+            {"a": [limited, "a", "a"], "b": ["b"] * 5},
+            providers={"a": {"retry_count": 0, "priority": 1}, "b": {"priority": 2}},
+            **more,
+        )
+
+    def test_other_requests_pass_it_by_until_its_time_is_over(self, stage):
+        scene = self.scene(stage)
+
+        async def body(manager):
+            answers = [await manager.generate_chat("hi", model="m") for _ in range(3)]
+            scene.clock.advance(20.5)
+            answers.append(await manager.generate_chat("hi", model="m"))
+            return [(answer.provider, len(answer.attempts)) for answer in answers]
+
+        assert scene.run(body) == [("b", 2), ("b", 1), ("b", 1), ("a", 1)]
+
+    def test_it_is_asked_when_nobody_else_is_left(self, stage):
+        scene = stage({"a": [RateLimitError("slow down", retry_after=20), "a"]}, providers={"a": {"retry_count": 0}})
+
+        async def body(manager):
+            with pytest.raises(RateLimitError):
+                await manager.generate_chat("hi", model="m")
+            return await manager.generate_chat("hi", model="m")
+
+        assert scene.run(body).provider == "a"
+
+    def test_holds_without_breakers_too(self, stage):
+        scene = self.scene(stage, manager={"circuit_breaker_enabled": False})
+
+        async def body(manager):
+            return [(await manager.generate_chat("hi", model="m")).provider for _ in range(2)]
+
+        assert scene.run(body) == ["b", "b"]
+        assert scene.called == "abb"
+
+    def test_a_day_is_cut_to_an_hour(self, stage):
+        scene = stage(
+            {"a": [QuotaExceededError("used up", retry_after=86_400), "a"], "b": ["b"]},
+            providers={"a": {"retry_count": 0, "priority": 1}, "b": {"priority": 2}},
+        )
+
+        async def body(manager):
+            first = await manager.generate_chat("hi", model="m")
+            scene.clock.advance(3_601)
+            return first.provider, (await manager.generate_chat("hi", model="m")).provider
+
+        assert scene.run(body) == ("b", "a")

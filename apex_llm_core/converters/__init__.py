@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from apex_llm_core.converters import jsontext, structuring, unstructuring
-from apex_llm_core.converters.jsontext import loads
+from apex_llm_core.converters.jsontext import decode, encode, loads
 from apex_llm_core.converters.problems import Problem, StructureError, flatten, place
 from apex_llm_core.errors import InvalidRequestError
 
@@ -105,7 +105,9 @@ __all__ = [
     "Problem",
     "StructureError",
     "camel",
+    "decode",
     "dumps",
+    "encode",
     "loads",
     "place",
     "structure",

@@ -19,23 +19,38 @@ def _orjson() -> Any:
         return None
 
 
-def dumps(document: Any) -> str:
-    """Return compact JSON text; numbers that are not finite become null, as JSON has none."""
+@cache
+def _encoder(ascii_only: bool) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"))
+
+
+@cache
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_no_constant)
+
+
+def encode(document: Any) -> bytes:
+    """Return compact JSON as UTF-8; numbers that are not finite become null, as JSON has none."""
     fast = _orjson()
     if fast is not None:
         try:
-            return str(fast.dumps(document), "utf-8")
+            found: bytes = fast.dumps(document)
         except TypeError:
             # Integers beyond 64 bits and halves of surrogate pairs; the standard library writes them.
             pass
+        else:
+            return found
     try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        text.encode()
+        return _encoder(False).encode(document).encode()
     except UnicodeEncodeError:
-        text = json.dumps(document, separators=(",", ":"))
+        return _encoder(True).encode(document).encode()
     except ValueError:
-        text = json.dumps(_finite(document), separators=(",", ":"))
-    return text
+        return _encoder(True).encode(_finite(document)).encode()
+
+
+def dumps(document: Any) -> str:
+    """Return compact JSON text; numbers that are not finite become null, as JSON has none."""
+    return str(encode(document), "utf-8")
 
 
 def _finite(document: Any) -> Any:
@@ -52,11 +67,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def loads(text: str | bytes) -> Any:
-    """Return the data of a JSON text.
+def decode(text: str | bytes) -> Any:
+    """Return the data of a JSON text; bytes are UTF-8.
 
     Raises:
-        InvalidRequestError: it is not JSON; NaN and Infinity are not, either.
+        ValueError: it is not JSON; NaN and Infinity are not, either.
     """
     fast = _orjson()
     if fast is not None:
@@ -66,10 +81,21 @@ def loads(text: str | bytes) -> Any:
             # The standard library takes halves of surrogate pairs, and says better what is wrong.
             pass
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InvalidRequestError(f"not valid JSON: {reason}") from error
+        return _decoder().decode(text if isinstance(text, str) else str(text, "utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
-__all__ = ["dumps", "loads"]
+def loads(text: str | bytes) -> Any:
+    """Return the data of a JSON text that a caller or an operator wrote.
+
+    Raises:
+        InvalidRequestError: it is not JSON; NaN and Infinity are not, either.
+    """
+    try:
+        return decode(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"not valid JSON: {error}") from error
+
+
+__all__ = ["decode", "dumps", "encode", "loads"]

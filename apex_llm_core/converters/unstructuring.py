@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: What an error says of itself to others; its cause may hold anything and stays here.
 _ERROR_FIELDS = (
     *("type", "message", "provider", "model", "retryable"),
-    *("status_code", "retry_after", "request_id", "attempts"),
+    *("status_code", "retry_after", "request_id", "attempts", "details"),
 )
 _SCALARS = frozenset({type(None), str, bool, int, float})
 

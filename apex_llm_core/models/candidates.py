@@ -39,6 +39,8 @@ class LiveFacts:
     time_to_first_chunk: float | None = None
     success_rate: float | None = None
     breaker: BreakerState = "closed"
+    #: The provider asked to be left alone until then, by the manager's clock.
+    cooling_until: float = 0.0
     health: HealthState = HealthState.UNKNOWN
 
 

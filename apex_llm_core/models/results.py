@@ -179,6 +179,10 @@ class ChatGenerationChunk:
     finish_reason: str | None = None
     usage: Usage | None = None
     index: int = 0
+    #: As in `Choice`, for the tokens of this chunk.
+    logprobs: Any = None
+    #: What the provider told beyond the common fields, for example content-filter annotations.
+    details: Mapping[str, Any] | None = None
 
 
 #: The chunks of text and of chat are the same; a text stream has no tool calls.

@@ -12,6 +12,8 @@ from apex_llm_core.policies.breaker import CircuitBreaker
 
 #: Weight of the newest observation in a moving average.
 _NEWEST = 0.2
+#: Seconds. A provider may ask to be left alone for a day; within an hour somebody may have raised the quota.
+_LONGEST_COOLING = 3600.0
 
 
 def _ignore(previous: BreakerState, current: BreakerState) -> None:
@@ -105,6 +107,12 @@ class LoadBalancer:
         live = candidate.live
         live.in_flight += 1
         live.attempts += 1
+
+    @staticmethod
+    def cool(candidate: Candidate, seconds: float, now: float) -> None:
+        """Note that the provider asked for *seconds* without requests; a shorter wish never ends a longer one."""
+        live = candidate.live
+        live.cooling_until = max(live.cooling_until, now + min(seconds, _LONGEST_COOLING))
 
     @staticmethod
     def end(

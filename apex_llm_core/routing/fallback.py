@@ -14,7 +14,8 @@ unknown
 invalid_request, content_filter  no                      no: it would fail, or be refused, everywhere
 ===============================  ======================  ====================================================
 
-One deadline and one cap of attempts hold over all of it.
+A candidate whose provider said when to come back is left alone until then, by this request and by all others, as long as
+there is another one. One deadline and one cap of attempts hold over all of it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class _Journey(Generic[R]):
         self._limiter = limiter
         self._context = context
         self._seen_ahead: deque[tuple[R, Candidate]] = deque()
-        self._turned_away: tuple[R, Candidate, CircuitBreaker] | None = None
+        self._turned_away: tuple[R, Candidate, CircuitBreaker | None] | None = None
         #: How the strategy broke after the first attempt.
         self.broken: PluginError | None = None
         #: What a limit said when it refused a candidate.
@@ -103,20 +104,21 @@ class _Journey(Generic[R]):
             if not self._fits(candidate):
                 continue
             breaker = self._balancer.breaker(candidate)
-            permit = breaker.acquire() if breaker is not None else 0
+            permit = None if self._cooling(candidate) else breaker.acquire() if breaker is not None else 0
             if permit is not None:
                 place = _Place(request=request, candidate=candidate, breaker=breaker, permit=permit, leave=None)
                 if self._admitted(place):
                     return place
-            elif self._turned_away is None and breaker is not None:
+            elif self._turned_away is None:
                 self._turned_away = (request, candidate, breaker)
 
     def last_resort(self) -> _Place[R] | None:
-        """Return the best candidate whose breaker is open: breakers never turn away everybody."""
+        """Return the best candidate that is cooling or has an open breaker: nobody is left without any."""
         if self._turned_away is None:
             return None
         request, candidate, breaker = self._turned_away
-        place = _Place(request=request, candidate=candidate, breaker=breaker, permit=breaker.force(), leave=None)
+        permit = breaker.force() if breaker is not None else 0
+        place = _Place(request=request, candidate=candidate, breaker=breaker, permit=permit, leave=None)
         return place if self._admitted(place) else None
 
     def renew(self, place: _Place[R]) -> bool:
@@ -132,7 +134,7 @@ class _Journey(Generic[R]):
         position = 0
         while position < len(self._seen_ahead) or self._look_ahead():
             _, candidate = self._seen_ahead[position]
-            if self._fits(candidate) and candidate.live.breaker != "open":
+            if self._fits(candidate) and candidate.live.breaker != "open" and not self._cooling(candidate):
                 return True
             position += 1
         return False
@@ -141,6 +143,10 @@ class _Journey(Generic[R]):
         """Note that the request does not fit the window of *candidate*."""
         if candidate.max_tokens is not None:
             self._window = max(self._window, candidate.max_tokens)
+
+    def _cooling(self, candidate: Candidate) -> bool:
+        until = candidate.live.cooling_until
+        return until > 0.0 and until > self._context.clock()
 
     def _fits(self, candidate: Candidate) -> bool:
         return candidate.max_tokens is None or candidate.max_tokens > self._window

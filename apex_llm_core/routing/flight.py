@@ -87,6 +87,8 @@ class Flight:
             else:
                 self._breaker.release(self._permit)
         LoadBalancer.end(self.candidate, succeeded=False if blamed else None)
+        if blamed and error.retry_after:
+            LoadBalancer.cool(self.candidate, error.retry_after, self.context.clock())
         self._record(error.type.value, duration, error)
         return error
 

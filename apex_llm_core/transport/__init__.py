@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from apex_llm_core.transport.request import AiohttpResponse
 from apex_llm_core.transport.session import AiohttpClient
+from apex_llm_core.transport.sse import SseDecoder, SseError, SseEvent
 
-__all__ = ["AiohttpClient", "AiohttpResponse"]
+__all__ = ["AiohttpClient", "AiohttpResponse", "SseDecoder", "SseError", "SseEvent"]
