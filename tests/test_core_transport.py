@@ -26,6 +26,7 @@ from apex_llm_core.transport.request import meaning_of
 #: Nothing of this may ever stand in a message.
 PRIVATE = ("secret-path", "secret-query", "secret-header")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+WAY: dict[str, bool] = {}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -66,9 +67,15 @@ async def serving_raw(handler: Raw, *, after_head: bool = True) -> AsyncIterator
         await asyncio.gather(*(t for t in asyncio.all_tasks() if t.get_coro().__name__ == "connected"))
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["short way", "session"])
+def way(request, monkeypatch):
+    """Everything holds for both ways a request can go."""
+    monkeypatch.setitem(WAY, "short_way", request.param)
+
+
 @asynccontextmanager
 async def client(**settings: Any) -> AsyncIterator[AiohttpClient]:
-    made = AiohttpClient(**settings)
+    made = AiohttpClient(**WAY, **settings)
     try:
         yield made
     finally:

@@ -59,6 +59,7 @@ from apex_llm_core.models.results import (
     TextGenerationResult,
     ToolCallDelta,
     Usage,
+    text_chunk,
 )
 
 __all__ = [
@@ -117,4 +118,5 @@ __all__ = [
     "ToolResultPart",
     "Turn",
     "Usage",
+    "text_chunk",
 ]

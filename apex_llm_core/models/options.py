@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 import attrs
 
 from apex_llm_core.errors import InvalidRequestError, nearest
+from apex_llm_core.models.messages import ImagePart
 from apex_llm_core.models.option_checks import (
     FORBIDDEN_EXTRA,
     check_choice,
@@ -215,6 +216,10 @@ class ImageGenerationOptions:
     """Options of one image request; `size` is "WIDTHxHEIGHT" in pixels."""
 
     model: str = ""
+    #: Images to change instead of drawing anew, each with `data`.
+    images: tuple[ImagePart, ...] | None = attrs.field(default=None, converter=_tuple)
+    #: Where the first of `images` may change: a picture of the same size, transparent there.
+    mask: ImagePart | None = None
     size: str | None = None
     quality: str | None = None
     style: str | None = None
@@ -233,6 +238,16 @@ class ImageGenerationOptions:
         check_whole(self, "seed")
         for name in ("size", "quality", "style"):
             check_text(self, name)
+        if self.images is not None:
+            check_items(self, "images", ImagePart)
+        if self.mask is not None:
+            if not isinstance(self.mask, ImagePart):
+                raise InvalidRequestError(f"mask is a {type(self.mask).__name__}; expected ImagePart")
+            if not self.images:
+                raise InvalidRequestError("a mask says where 'images' may change; there are none")
+        for part in (*(self.images or ()), *(() if self.mask is None else (self.mask,))):
+            if part.data is None:
+                raise InvalidRequestError("an image to change, or a mask, needs 'data' (base64), not 'url'")
 
 
 def _check_common(options: EmbeddingOptions | ImageGenerationOptions) -> None:
@@ -301,6 +316,8 @@ class ImageKeywords(TypedDict, total=False):
     """The fields of `ImageGenerationOptions` as keywords."""
 
     model: str
+    images: Iterable[ImagePart] | None
+    mask: ImagePart | None
     size: str | None
     quality: str | None
     style: str | None

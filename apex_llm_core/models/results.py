@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -154,6 +154,8 @@ class ImageGenerationResult:
     cost: float | None = None
     request_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    #: What the provider told beyond the common fields, for example revised prompts.
+    details: Mapping[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -185,6 +187,31 @@ class ChatGenerationChunk:
     details: Mapping[str, Any] | None = None
 
 
+def _text_chunk() -> Callable[[str, int], ChatGenerationChunk]:
+    new, cls = object.__new__, ChatGenerationChunk
+    fields = attrs.fields_dict(cls)
+    defaults = [
+        (getattr(cls, name).__set__, field.default) for name, field in fields.items() if name not in ("text", "index")
+    ]
+    set_text, set_index = cls.text.__set__, cls.index.__set__  # type: ignore[attr-defined]
+
+    def text_chunk(text: str, index: int = 0) -> ChatGenerationChunk:
+        """Return ``ChatGenerationChunk(text=text, index=index)`` at a third of the constructor's cost.
+
+        For providers, which make one for each token.
+        """
+        chunk = new(cls)
+        set_text(chunk, text)
+        set_index(chunk, index)
+        for set_default, value in defaults:
+            set_default(chunk, value)
+        return chunk
+
+    return text_chunk
+
+
+text_chunk = _text_chunk()
+
 #: The chunks of text and of chat are the same; a text stream has no tool calls.
 TextGenerationChunk = ChatGenerationChunk
 
@@ -199,4 +226,5 @@ __all__ = [
     "TextGenerationResult",
     "ToolCallDelta",
     "Usage",
+    "text_chunk",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncGenerator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from apex_llm_core.context import CallContext
@@ -15,6 +16,8 @@ from apex_llm_core.errors import InvalidRequestError, LLMError, LLMTimeoutError,
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
+
+    from apex_llm_core.transport.exchange import ShortResponse
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Control characters but the tab, and halves of surrogate pairs, which have no encoding.
@@ -28,17 +31,22 @@ def check_head(method: str, url: str, headers: Mapping[str, str] | None) -> None
     Raises:
         InvalidRequestError: names the header, never its value.
     """
-    if not _TOKEN.fullmatch(method):
+    if not _is_token(method):
         raise InvalidRequestError(f"{method!r} is no HTTP method")
     if not _PRINTABLE.fullmatch(url):
         raise InvalidRequestError(
             "the address of the request has a space, a control or a non-ASCII character; percent-encode what is put into it"
         )
     for name, value in (headers or {}).items():
-        if not _TOKEN.fullmatch(name):
+        if not _is_token(name):
             raise InvalidRequestError(f"{name!r} is no name of an HTTP header")
         if _UNSENDABLE.search(value):
             raise InvalidRequestError(f"the value of header {name!r} has a line break or another control character")
+
+
+@lru_cache(maxsize=256)
+def _is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
 
 
 class AiohttpResponse:
@@ -49,7 +57,9 @@ class AiohttpResponse:
 
     __slots__ = ("_context", "_max_body_bytes", "_response", "_where", "headers", "status")
 
-    def __init__(self, response: ClientResponse, *, context: CallContext, where: str, max_body_bytes: int) -> None:
+    def __init__(
+        self, response: ClientResponse | ShortResponse, *, context: CallContext, where: str, max_body_bytes: int
+    ) -> None:
         self._response = response
         self._context = context
         self._where = where
@@ -64,6 +74,10 @@ class AiohttpResponse:
         Raises:
             ServiceUnavailableError: the body broke off, or has more than `max_body_bytes` bytes after decompression.
         """
+        content = self._response.content
+        if content.is_eof() and content.exception() is None and content.total_bytes <= self._max_body_bytes:
+            # All of a small answer comes with its head.
+            return content.read_nowait()
         parts: list[bytes] = []
         size = 0
         while part := await self._next():

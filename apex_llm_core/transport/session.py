@@ -6,20 +6,24 @@ import io
 import ipaddress
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ServiceUnavailableError
+from apex_llm_core.transport.exchange import Origin, ShortResponse, available, exchange, request_bytes
 from apex_llm_core.transport.request import AiohttpResponse, check_head, concerned, meaning_of
 
 if TYPE_CHECKING:
-    from aiohttp import ClientRequest, ClientSession, ClientTimeout, TCPConnector
+    from aiohttp import ClientRequest, ClientResponse, ClientSession, ClientTimeout, TCPConnector
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
     from yarl import URL
 
 #: aiohttp writes bytes in one piece up to this size; larger bodies go out in portions, so that the loop stays free.
 _ONE_PIECE = 1 << 20
+
+#: Addresses whose parsed form is kept.
+_TARGETS_KEPT = 256
 
 #: The `touch` of the request that the running task sends; how it reaches the connector.
 _alive: ContextVar[Callable[[], None]] = ContextVar("apex_llm_alive")
@@ -38,10 +42,21 @@ class AiohttpClient:
         limit_per_host: connections to one host and port at the same time, 0 for no limit; more requests wait.
         trust_env: use the proxies of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; never for this machine itself. The
             user's netrc is never used.
+        short_way: send by `transport.exchange` what can be; False sends everything by aiohttp's own session.
     """
 
-    def __init__(self, *, max_body_bytes: int = 100 << 20, limit_per_host: int = 0, trust_env: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        max_body_bytes: int = 100 << 20,
+        limit_per_host: int = 0,
+        trust_env: bool = False,
+        short_way: bool = True,
+    ) -> None:
         self._max_body_bytes = max_body_bytes
+        self._short_way = short_way
+        #: What requests to one address have in common; the oldest give way.
+        self._targets: dict[str, _Target] = {}
         self._limit_per_host = limit_per_host
         self._trust_env = trust_env
         self._proxies: dict[str, str] = {}
@@ -66,28 +81,47 @@ class AiohttpClient:
         """
         check_head(method, url, headers)
         session = self._session or self._open(context)
-        target = _parse(url, context)
-        where = _where(target)
-        proxy = self._proxy(target, context) if self._proxies else None
+        target = self._targets.get(url) or self._target(url, context, session)
+        proxy = self._proxy(target.url, context) if self._proxies else None
+        large = body is not None and len(body) > _ONE_PIECE
+        try:
+            if target.origin is not None and proxy is None and not large:
+                request = request_bytes(method, target.url, target.origin, headers, body)
+                response: ClientResponse | ShortResponse = await exchange(
+                    target.origin, request, head_only=method == "HEAD", touch=context.touch
+                )
+            else:
+                response = await self._send_by_session(session, method, target.url, context, headers, body, proxy)
+        except Exception as error:
+            meaning = meaning_of(error, where=target.where, context=context)
+            if meaning is None:
+                raise
+            raise meaning from error
+        context.touch()
+        return AiohttpResponse(response, context=context, where=target.where, max_body_bytes=self._max_body_bytes)
+
+    @staticmethod
+    async def _send_by_session(
+        session: ClientSession,
+        method: str,
+        url: URL,
+        context: CallContext,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        proxy: str | None,
+    ) -> ClientResponse:
         alive = _alive.set(context.touch)
         try:
-            response = await session.request(
+            return await session.request(
                 method,
-                target,
+                url,
                 headers=headers,
                 data=_Upload(body, context.touch) if body is not None and len(body) > _ONE_PIECE else body,
                 allow_redirects=False,
                 proxy=proxy,
             )
-        except Exception as error:
-            meaning = meaning_of(error, where=where, context=context)
-            if meaning is None:
-                raise
-            raise meaning from error
         finally:
             _alive.reset(alive)
-        context.touch()
-        return AiohttpResponse(response, context=context, where=where, max_body_bytes=self._max_body_bytes)
 
     async def close(self) -> None:
         """Close all connections, also those in use; nothing can be sent afterwards."""
@@ -95,6 +129,19 @@ class AiohttpClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def _target(self, url: str, context: CallContext, session: ClientSession) -> _Target:
+        parsed = _parse(url, context)
+        # The session makes an Authorization of credentials in an address, and refuses a second one.
+        origin = (
+            Origin(parsed, session)
+            if self._short_way and parsed.raw_user is None and parsed.raw_password is None
+            else None
+        )
+        if len(self._targets) >= _TARGETS_KEPT:
+            del self._targets[next(iter(self._targets))]
+        target = self._targets[url] = _Target(parsed, _where(parsed), origin)
+        return target
 
     def _open(self, context: CallContext) -> ClientSession:
         if self._closed:
@@ -105,6 +152,7 @@ class AiohttpClient:
             from urllib.request import getproxies
 
             self._proxies = getproxies()
+        self._short_way = self._short_way and available()
         self._session = aiohttp.ClientSession(
             connector=_connector(self._limit_per_host),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -129,6 +177,14 @@ class AiohttpClient:
             retryable=False,
             **concerned(context),
         )
+
+
+class _Target(NamedTuple):
+    """An address: parsed, its host and port for messages, and its origin where the short way leads there."""
+
+    url: URL
+    where: str
+    origin: Origin | None
 
 
 class _Upload(io.BytesIO):

@@ -1,0 +1,148 @@
+"""The short way of a request: aiohttp's pool of connections and its parser, without its request and response objects.
+
+Those two cost a third of a small request. The short way carries what nearly all requests are: a body in memory, no proxy, no
+redirect, no cookies. It uses a few parts of aiohttp that its documentation does not name (`connect` of the connector,
+`set_response_params` and `read` of the connection's protocol, the answer's stream). All of them are used here and nowhere
+else, `available` looks for them before the first request, and without them everything goes the ordinary way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+    from aiohttp.connector import Connection
+    from yarl import URL
+
+_USED = ("read", "set_response_params", "should_close", "upgraded")
+#: Headers of aiohttp's own that every request has; a caller's header of the same name replaces them.
+_DEFAULTS = (("accept", "Accept: */*"), ("user-agent", "User-Agent: apex-llm"))
+
+
+def available() -> bool:
+    """Return whether this version of aiohttp has what the short way needs."""
+    from aiohttp.client_proto import ResponseHandler
+
+    return all(hasattr(ResponseHandler, name) for name in _USED)
+
+
+class Origin:
+    """One scheme, host and port; `connect` gives a connection there, from the pool or new."""
+
+    __slots__ = ("connect", "host", "template")
+
+    def __init__(self, url: URL, session: ClientSession) -> None:
+        from aiohttp import ClientRequest, TCPConnector
+
+        origin = url.origin()
+        #: The connector asks a request where to connect; this one stands in for all.
+        self.template = ClientRequest("GET", origin, session=session)
+        # Past the session's own connector class, which tells of connections by a context variable.
+        connect: Any = TCPConnector.connect
+        self.connect: Callable[[], Awaitable[Connection]] = partial(
+            connect, session.connector, self.template, [], session.timeout
+        )
+        #: As the header of that name has it.
+        self.host = origin.host_port_subcomponent or ""
+
+
+class ShortResponse:
+    """An answer whose head has arrived; the part of aiohttp's `ClientResponse` that `AiohttpResponse` uses."""
+
+    __slots__ = ("_connection", "content", "headers", "status")
+
+    def __init__(self, message: Any, payload: Any, connection: Connection) -> None:
+        self.status: int = message.code
+        self.headers: Mapping[str, str] = message.headers
+        self.content = payload
+        self._connection: Connection | None = connection
+        # Called at once when the body has arrived already.
+        payload.on_eof(self._ended)
+
+    def close(self) -> None:
+        """Close the connection, unless the whole body has arrived."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            from aiohttp import ClientConnectionError
+
+            if self.content.exception() is None:
+                self.content.set_exception(ClientConnectionError("Connection closed"))
+            connection.close()
+
+    def _ended(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        protocol, transport = connection.protocol, connection.transport
+        unsent = transport is None or transport.get_write_buffer_size()
+        if unsent or protocol is None or protocol.upgraded:
+            # An answer that came before the request was out: what follows on this connection is not to be trusted.
+            connection.close()
+        else:
+            connection.release()
+
+
+async def exchange(origin: Origin, request: bytes, *, head_only: bool, touch: Callable[[], None]) -> ShortResponse:
+    """Send the bytes of a whole request and return when the head of its answer is there.
+
+    Cancelling closes the connection.
+
+    Raises:
+        aiohttp.ClientError: as aiohttp itself would.
+    """
+    connection = await origin.connect()
+    try:
+        touch()
+        protocol: Any = connection.protocol
+        protocol.set_response_params(skip_payload=head_only, read_until_eof=True, auto_decompress=True)
+        protocol.transport.write(request)
+        while True:
+            message, payload = await protocol.read()
+            # Interim answers; 101 would be the last one.
+            if not 100 <= message.code < 200 or message.code == 101:
+                break
+        return ShortResponse(message, payload, connection)
+    except BaseException as error:
+        connection.close()
+        meant = _unreadable(error, origin)
+        if meant is None:
+            raise
+        raise meant from error
+
+
+def _unreadable(error: BaseException, origin: Origin) -> Exception | None:
+    """Return what aiohttp's response object makes of an error of its parser, None for any other."""
+    from aiohttp import ClientResponseError
+    from aiohttp.http import HttpProcessingError
+
+    if not isinstance(error, HttpProcessingError):
+        return None
+    return ClientResponseError(origin.template.request_info, (), status=error.code, message=error.message)
+
+
+def request_bytes(
+    method: str, url: URL, origin: Origin, headers: Mapping[str, str] | None, body: bytes | None
+) -> bytes:
+    """Return a whole request as it goes over the wire; *headers* are checked already."""
+    lines = [f"{method} {url.raw_path_qs} HTTP/1.1"]
+    given = {name.lower() for name in headers} if headers else set()
+    if "host" not in given:
+        lines.append(f"Host: {origin.host}")
+    lines += [line for name, line in _DEFAULTS if name not in given]
+    if headers:
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+        if "content-type" not in given:
+            lines.append("Content-Type: application/octet-stream")
+    elif method in ("POST", "PUT", "PATCH"):
+        lines.append("Content-Length: 0")
+    lines.append("\r\n")
+    head = "\r\n".join(lines).encode()
+    return head + body if body else head
+
+
+__all__ = ["Origin", "ShortResponse", "available", "exchange", "request_bytes"]
