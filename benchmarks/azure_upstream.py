@@ -81,7 +81,10 @@ def writes(count: int, per_write: int) -> list[bytes]:
     """Return what is written at a time, in HTTP's chunks."""
     pieces = events(count)
     joined = [b"".join(pieces[start : start + per_write]) for start in range(0, len(pieces), per_write)]
-    return [*(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in joined[:-1]), b"%x\r\n%b\r\n0\r\n\r\n" % (len(joined[-1]), joined[-1])]
+    return [
+        *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in joined[:-1]),
+        b"%x\r\n%b\r\n0\r\n\r\n" % (len(joined[-1]), joined[-1]),
+    ]
 
 
 class Upstream(asyncio.Protocol):

@@ -9,7 +9,7 @@ else, `available` looks for them before the first request, and without them ever
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from yarl import URL
 
 _USED = ("read", "set_response_params", "should_close", "upgraded")
-#: Headers of aiohttp's own that every request has; a caller's header of the same name replaces them.
-_DEFAULTS = (("accept", "Accept: */*"), ("user-agent", "User-Agent: apex-llm"))
 
 
 def available() -> bool:
@@ -127,22 +125,27 @@ def request_bytes(
     method: str, url: URL, origin: Origin, headers: Mapping[str, str] | None, body: bytes | None
 ) -> bytes:
     """Return a whole request as it goes over the wire; *headers* are checked already."""
-    lines = [f"{method} {url.raw_path_qs} HTTP/1.1"]
-    given = {name.lower() for name in headers} if headers else set()
-    if "host" not in given:
-        lines.append(f"Host: {origin.host}")
-    lines += [line for name, line in _DEFAULTS if name not in given]
-    if headers:
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-        if "content-type" not in given:
-            lines.append("Content-Type: application/octet-stream")
-    elif method in ("POST", "PUT", "PATCH"):
-        lines.append("Content-Length: 0")
+    headers = headers or {}
+    lines = [
+        f"{method} {url.raw_path_qs} HTTP/1.1",
+        *_defaults(origin.host, tuple(headers), body is not None),
+    ]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body is not None or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body or b'')}")
     lines.append("\r\n")
     head = "\r\n".join(lines).encode()
     return head + body if body else head
+
+
+@lru_cache(maxsize=64)
+def _defaults(host: str, given: tuple[str, ...], with_body: bool) -> tuple[str, ...]:
+    """Return the lines of a head that nobody has *given*: as aiohttp has them, but for its wish for compression."""
+    names = {name.lower() for name in given}
+    defaults = {"host": f"Host: {host}", "accept": "Accept: */*", "user-agent": "User-Agent: apex-llm"}
+    if with_body:
+        defaults["content-type"] = "Content-Type: application/octet-stream"
+    return tuple(line for name, line in defaults.items() if name not in names)
 
 
 __all__ = ["Origin", "ShortResponse", "available", "exchange", "request_bytes"]

@@ -37,11 +37,15 @@ def check_head(method: str, url: str, headers: Mapping[str, str] | None) -> None
         raise InvalidRequestError(
             "the address of the request has a space, a control or a non-ASCII character; percent-encode what is put into it"
         )
-    for name, value in (headers or {}).items():
+    if not headers:
+        return
+    for name in headers:
         if not _is_token(name):
             raise InvalidRequestError(f"{name!r} is no name of an HTTP header")
-        if _UNSENDABLE.search(value):
-            raise InvalidRequestError(f"the value of header {name!r} has a line break or another control character")
+    # All at once: a search costs more by the call than by the character.
+    if _UNSENDABLE.search("\t".join(headers.values())):
+        name = next(name for name, value in headers.items() if _UNSENDABLE.search(value))
+        raise InvalidRequestError(f"the value of header {name!r} has a line break or another control character")
 
 
 @lru_cache(maxsize=256)

@@ -97,7 +97,7 @@ class TestDiscovery:
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == "error: no such command 'model'; did you mean 'models'?\n"
 
-    @pytest.mark.parametrize("name", ["explain", "breakers", "stats", "simulate", "emulate", "serve", "batch"])
+    @pytest.mark.parametrize("name", ["explain", "breakers", "stats", "simulate", "serve", "batch"])
     def test_a_planned_command_is_not_part_of_this_version(self, installed, name):
         installed("state", click.Command("state"))
         result = run(name)

@@ -8,6 +8,8 @@ import attrs
 import pytest
 from apex_llm_mock import Fault, Latency, MockSettings, Reply, ScriptedToolCall
 from apex_llm_mock.catalogue import SERVED
+from apex_llm_mock.emulation import FAULTS
+from apex_llm_mock.emulation.fault_orders import FaultOrder
 
 from apex_llm_core.config import settings_from
 
@@ -36,6 +38,26 @@ def test_examples_are_valid(block):
     options = tomllib.loads(f"[[providers]]\n{block}")["providers"][0]["options"]
     settings = settings_from(options, MockSettings, key="options")
     assert settings != MockSettings()
+
+
+def test_every_fault_of_the_emulator_is_in_the_readme_once():
+    rows = README.split("| names | what goes wrong |")[1].partition("\n\n")[0].splitlines()[2:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(FAULTS)
+
+
+def test_every_field_of_an_order_is_in_the_readme():
+    missing = [field.name for field in attrs.fields(FaultOrder) if f"`{field.name}`" not in README]
+    assert not missing
+
+
+def test_every_option_of_the_command_is_in_the_readme():
+    pytest.importorskip("apex_llm_cli")
+    from apex_llm_mock.emulation.command import azure
+
+    shared = {"--config", "--json", "--debug"}
+    options = {option for parameter in azure.params for option in parameter.opts} - shared
+    assert [option for option in options if f"`{option}" not in README] == []
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

@@ -19,7 +19,6 @@ from apex_llm_core.plugin.discovery import COMMANDS, PluginSource, discover
 PLANNED: dict[str, str | None] = {
     "batch": "apex-llm-gateway",
     "breakers": None,
-    "emulate": None,
     "explain": None,
     "serve": "apex-llm-gateway",
     "simulate": None,

@@ -163,6 +163,8 @@ class MockProvider:
         target.check_fits(size)
         await self._wait_once(fault, target)
         key = f"{self._settings.seed}/{options.seed}/{options.quality}/{options.style}/{request.prompt}"
+        for part in (*(options.images or ()), *((options.mask,) if options.mask is not None else ())):
+            key += f"/{part.data}"
         return ImageGenerationResult(
             images=tuple(b64encode(images.draw(f"{key}/{index}", width, height)).decode() for index in range(amount)),
             media_type="image/png",

@@ -1,0 +1,202 @@
+"""From the bodies of chat completions to the core's results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apex_llm_azure.filters import prompt_results
+from apex_llm_core.converters import decode
+from apex_llm_core.errors import ServiceUnavailableError
+from apex_llm_core.models import (
+    ChatGenerationResult,
+    ChatMessage,
+    Choice,
+    ContentPart,
+    FunctionCall,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    Usage,
+)
+
+_BOM = b"\xef\xbb\xbf"
+#: Finish reasons in the core's words; others stay as they are.
+FINISH_REASONS = {"function_call": "tool_calls"}
+#: Headers worth keeping, with the names they get in `details`.
+_HEADERS = (("x-ms-region", "region"), ("x-ms-spillover-from-deployment", "spilled_over_from"))
+#: Members of a body worth keeping beside the choices.
+_MEMBERS = ("system_fingerprint", "service_tier")
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the service's id of a request, for its support."""
+    return headers.get("apim-request-id") or headers.get("x-request-id")
+
+
+def parse(data: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON object that an answer with a good status has as its body.
+
+    Raises:
+        ServiceUnavailableError: it is none, or it is cut off.
+    """
+    try:
+        document = decode(data.removeprefix(_BOM))
+    except ValueError as error:
+        kind = headers.get("content-type", "no content type")
+        said = "empty" if not data.strip() else f"no JSON ({kind}, {len(data)} bytes): {error}"
+        raise ServiceUnavailableError(
+            f"the body of the answer is {said}; a gateway before the service may have changed it",
+            status_code=200,
+            request_id=request_id_of(headers),
+        ) from error
+    if not isinstance(document, dict):
+        raise malformed(f"a JSON {type(document).__name__}, no object", headers)
+    return document
+
+
+def malformed(what: str, headers: Mapping[str, str]) -> ServiceUnavailableError:
+    """Return the error of an answer with a good status that is not what was asked for."""
+    return ServiceUnavailableError(
+        f"the service answered {what}; check that the endpoint is an Azure OpenAI resource",
+        status_code=200,
+        request_id=request_id_of(headers),
+    )
+
+
+def chat_result(
+    document: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    model: str,
+    provider: str,
+    dropped: Sequence[str] = (),
+) -> ChatGenerationResult:
+    """Return the result that the body *document* of a chat completion holds.
+
+    Raises:
+        ServiceUnavailableError: it is no chat completion, or a choice lacks its finish reason: the answer is incomplete.
+    """
+    entries = document.get("choices")
+    if not isinstance(entries, list) or not entries:
+        raise malformed("without choices", headers)
+    try:
+        choices = tuple(map(_choice, entries))
+        usage = usage_of(document.get("usage"))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise malformed("with choices of an unknown form", headers) from error
+    for choice in choices:
+        if not choice.finish_reason:
+            raise malformed("with a choice that has no finish reason: it is incomplete", headers)
+    first = choices[0]
+    return ChatGenerationResult(
+        message=first.message,
+        finish_reason=first.finish_reason,
+        choices=choices,
+        model=model,
+        provider=provider,
+        usage=usage,
+        request_id=request_id_of(headers),
+        details=_details(document, entries, headers, dropped),
+    )
+
+
+def usage_of(usage: Mapping[str, Any] | None) -> Usage | None:
+    """Return the token counts the service told, None when it told none."""
+    if not usage:
+        return None
+    prompt = usage.get("prompt_tokens_details")
+    completion = usage.get("completion_tokens_details")
+    prompt_tokens = usage["prompt_tokens"]
+    completion_tokens = usage.get("completion_tokens", 0)
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=usage.get("total_tokens", prompt_tokens + completion_tokens),
+        cached_tokens=(prompt.get("cached_tokens") or 0) if prompt else 0,
+        reasoning_tokens=(completion.get("reasoning_tokens") or 0) if completion else 0,
+    )
+
+
+def _choice(entry: Mapping[str, Any]) -> Choice:
+    reason = entry.get("finish_reason") or ""
+    index = entry.get("index", 0)
+    if type(index) is not int:
+        raise TypeError
+    return Choice(
+        index=index,
+        # A filter may hold back the whole message.
+        message=_message(entry.get("message") or {}),
+        finish_reason=FINISH_REASONS.get(reason) or text_of(reason),
+        logprobs=entry.get("logprobs"),
+    )
+
+
+def _message(wire: Mapping[str, Any]) -> ChatMessage:
+    text = text_of(wire.get("content") or wire.get("refusal") or "")
+    calls = wire.get("tool_calls")
+    function = wire.get("function_call")
+    reasoning = wire.get("reasoning_content")
+    if not calls and not reasoning and not function:
+        return ChatMessage(role="assistant", content=text)
+    parts: list[ContentPart] = []
+    if reasoning:
+        parts.append(ReasoningPart(text=reasoning))
+    if text:
+        parts.append(TextPart(text=text))
+    for call in calls or ():
+        called = call["function"]
+        parts.append(ToolCallPart(id=call["id"], name=called["name"], arguments=called.get("arguments") or "{}"))
+    return ChatMessage(
+        role="assistant",
+        content=parts,
+        function_call=FunctionCall(name=function["name"], arguments=function.get("arguments") or "{}")
+        if function
+        else None,
+    )
+
+
+def text_of(value: object) -> str:
+    """Return *value*, which must be text.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _details(
+    document: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    headers: Mapping[str, str],
+    dropped: Sequence[str],
+) -> dict[str, Any] | None:
+    details: dict[str, Any] = {}
+    verdict = prompt_results(document)
+    if verdict:
+        details["prompt_filter_results"] = verdict
+    for entry in entries:
+        annotations = entry.get("content_filter_results")
+        if annotations:
+            details.setdefault("content_filter_results", {})[str(entry.get("index", 0))] = annotations
+        message = entry.get("message") or {}
+        for member in ("refusal", "context", "audio"):
+            if message.get(member):
+                details.setdefault(member, {})[str(entry.get("index", 0))] = message[member]
+    for member in _MEMBERS:
+        if document.get(member):
+            details[member] = document[member]
+    if document.get("model"):
+        details["served_model"] = document["model"]
+    for header, name in _HEADERS:
+        value = headers.get(header)
+        if value:
+            details[name] = value
+    if dropped:
+        details["dropped_parameters"] = list(dropped)
+    return details or None
+
+
+__all__ = ["FINISH_REASONS", "chat_result", "malformed", "parse", "request_id_of", "text_of", "usage_of"]

@@ -1,0 +1,137 @@
+"""Embeddings: as many calls as the service's caps ask for, joined in the order of the texts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from array import array
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apex_llm_azure.answers import malformed, request_id_of
+from apex_llm_azure.client import AzureClient, body_of
+from apex_llm_azure.deployments import Deployment
+from apex_llm_azure.endpoints import Endpoint
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import LLMError
+from apex_llm_core.models import EmbeddingResult, EmbedRequest, Usage
+
+#: The service takes so many tokens in one call. A token has two bytes of UTF-8 at the least, in any usual text.
+_BYTES_PER_CALL = 2 * 300_000
+#: After so many decoded vectors other tasks get a turn.
+_VECTORS_PER_TURN = 64
+
+Vector = tuple[float, ...]
+
+
+async def embed(
+    client: AzureClient,
+    endpoint: Endpoint,
+    request: EmbedRequest,
+    context: CallContext,
+    *,
+    deployment: Deployment,
+    provider: str,
+    batch: int,
+    concurrency: int,
+    scope: str,
+) -> EmbeddingResult:
+    """Embed all texts of *request*, at most *batch* in a call and *concurrency* calls at a time.
+
+    Raises:
+        LLMError: any of the calls failed; the others are cancelled.
+    """
+    url = endpoint.url("embeddings", deployment.name)
+    gate = asyncio.Semaphore(concurrency)
+
+    async def call(texts: Sequence[str]) -> tuple[list[Vector], int | None, str | None]:
+        async with gate:
+            response = await client.post(url, body_of(_body(request, texts, deployment)), context, scope=scope)
+            document = await client.read(response)
+        return await _vectors(document, response.headers, len(texts))
+
+    batches = split(request.texts, batch)
+    if len(batches) == 1:
+        answers = [await call(batches[0])]
+    else:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(call(texts)) for texts in batches]
+        except BaseExceptionGroup as failures:
+            errors = [error for error in failures.exceptions if isinstance(error, LLMError)]
+            raise errors[0] if errors else failures.exceptions[0] from failures
+        answers = [task.result() for task in tasks]
+    tokens = [count for _, count, _ in answers if count is not None]
+    return EmbeddingResult(
+        embeddings=tuple(vector for vectors, _, _ in answers for vector in vectors),
+        model=context.candidate.model if context.candidate is not None else request.model,
+        provider=provider,
+        # Half of the counts would be no count.
+        usage=Usage(prompt_tokens=sum(tokens)) if len(tokens) == len(answers) else None,
+        request_id=answers[0][2],
+    )
+
+
+def split(texts: Sequence[str], batch: int) -> list[Sequence[str]]:
+    """Return *texts* in lists of at most *batch*, none of which exceeds the tokens of one call unless a single text does."""
+    batches: list[Sequence[str]] = []
+    start = size = 0
+    for position, text in enumerate(texts):
+        length = len(text.encode("utf-8", "surrogatepass"))
+        if position > start and (position - start == batch or size + length > _BYTES_PER_CALL):
+            batches.append(texts[start:position])
+            start, size = position, 0
+        size += length
+    batches.append(texts[start:])
+    return batches
+
+
+def _body(request: EmbedRequest, texts: Sequence[str], deployment: Deployment) -> dict[str, Any]:
+    options = request.options
+    body: dict[str, Any] = {"model": deployment.name, "input": list(texts), "encoding_format": "base64"}
+    if options.dimensions is not None:
+        body["dimensions"] = options.dimensions
+    if options.user is not None:
+        body["user"] = options.user
+    if options.extra:
+        body.update({name: value for name, value in options.extra.items() if name not in ("input", "model")})
+    return body
+
+
+async def _vectors(
+    document: Mapping[str, Any], headers: Mapping[str, str], count: int
+) -> tuple[list[Vector], int | None, str | None]:
+    entries = document.get("data")
+    if not isinstance(entries, list) or len(entries) != count:
+        found = len(entries) if isinstance(entries, list) else "no"
+        raise malformed(f"with {found} vectors for {count} texts", headers)
+    found_vectors: dict[int, Vector] = {}
+    try:
+        for position, entry in enumerate(entries):
+            found_vectors[entry.get("index", position)] = vector(entry["embedding"])
+            if position % _VECTORS_PER_TURN == _VECTORS_PER_TURN - 1:
+                await asyncio.sleep(0)
+        vectors = [found_vectors[position] for position in range(count)]
+        usage = document.get("usage") or {}
+        tokens = usage.get("prompt_tokens")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise malformed("with vectors of an unknown form", headers) from error
+    return vectors, tokens if isinstance(tokens, int) else None, request_id_of(headers)
+
+
+def vector(wire: str | list[float]) -> Vector:
+    """Return one vector: base64 of little-endian 32-bit floats, or the numbers themselves.
+
+    Raises:
+        ValueError: neither.
+    """
+    if not isinstance(wire, str):
+        return tuple(map(float, wire))
+    numbers = array("f", b64decode(wire, validate=True))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return tuple(numbers)
+
+
+__all__ = ["embed", "split", "vector"]

@@ -1,0 +1,64 @@
+"""What the README says, done as it stands; only the port is another one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+from apex_llm_azure.credentials import read_credentials
+from apex_llm_azure.settings import AzureSettings
+from apex_llm_mock.emulation import AzureEmulator
+
+from apex_llm_core.config import parse_config, settings_from
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+CONFIGURATIONS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_setting_is_in_the_readme():
+    assert [field.name for field in attrs.fields(AzureSettings) if f"| `{field.name}`" not in README] == []
+
+
+def test_every_credential_is_in_the_readme():
+    import apex_llm_azure.credentials as module
+
+    assert [name for name in module._KNOWN | {"api_key"} if f"`{name}" not in README] == []
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS, ids=range(len(CONFIGURATIONS)))
+def test_every_configuration_is_valid(text):
+    config = parse_config(tomllib.loads(text))
+    assert config.providers
+    assert config.warnings == ()
+    for provider in config.providers:
+        settings_from(provider.options, AzureSettings, key="options")
+        read_credentials(provider.auth)
+
+
+def test_the_way_without_an_account(tmp_path):
+    pytest.importorskip("apex_llm_cli")
+    with AzureEmulator().run_in_thread() as emulator:
+        (tmp_path / "azure.toml").write_text(CONFIGURATIONS[0].replace("http://127.0.0.1:8089", emulator.url))
+        shown = re.search(r"\$ export (\w+)=(\S+)\n\$ (apex-llm .*)\n(.*)\n", README)
+        done = subprocess.run(
+            shown[3],
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, shown[1]: shown[2], "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.stdout, done.returncode) == (f"{shown[4]}\n", 0), done.stderr
+
+
+def test_importing_the_plugin_imports_no_msal():
+    script = "import sys, apex_llm_azure.plugin; sys.exit(any(m in sys.modules for m in ('msal', 'requests', 'aiohttp')))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

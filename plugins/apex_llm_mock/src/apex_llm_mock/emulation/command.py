@@ -1,0 +1,145 @@
+"""``apex-llm emulate``: a provider on loopback, for tests of anybody's client."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from apex_llm_cli.options import Invocation
+
+    from apex_llm_mock.emulation.azure import AzureEmulator
+
+_PORT = click.IntRange(0, 65_535)
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values:
+        name, equals, model = value.partition("=")
+        if not name or (equals and not model):
+            raise click.BadParameter(f"{value!r} is not NAME=MODEL", context, parameter)
+        pairs[name] = model or name
+    return pairs
+
+
+@click.group("emulate")
+def command() -> None:
+    """Run an emulator of a provider on this machine; Ctrl-C ends it."""
+
+
+@command.command("azure")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=_PORT, default=0, metavar="N", help="The port; default: a free one.")
+@click.option(
+    "--token-port", type=_PORT, metavar="N", help="Give tokens of Entra ID there, with https; 0: a free port."
+)
+@click.option("--api-key", metavar="KEY", help="The resource's key; default: one that is printed.")
+@click.option(
+    "--deployment",
+    "deployments",
+    multiple=True,
+    metavar="NAME=MODEL",
+    callback=_pairs,
+    help="A deployment and its base model; repeatable. Default: one for each base model.",
+)
+@click.option("--chunk-size", type=click.IntRange(min=1), default=16, show_default=True, help="Characters per chunk.")
+@click.option("--pause", type=click.FloatRange(min=0), default=0.0, help="Seconds between two chunks of a stream.")
+@click.option(
+    "--ca-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the certificate to trust for the tokens; default: a temporary file.",
+)
+@click.pass_obj
+def azure(
+    invocation: Invocation,
+    /,
+    host: str,
+    port: int,
+    token_port: int | None,
+    api_key: str | None,
+    deployments: dict[str, str],
+    chunk_size: int,
+    pause: float,
+    ca_file: Path | None,
+) -> None:
+    """Emulate an Azure OpenAI resource.
+
+    It prints where it is, what opens it, and a configuration that uses it. A deployment called fault-NAME always fails in
+    that way, for example fault-rate-limit; POST /emulator/faults orders faults for the next calls.
+    """
+    from apex_llm_cli.running import run
+
+    from apex_llm_mock.emulation.azure import API_KEY, AzureEmulator
+
+    if ca_file is not None and token_port is None:
+        raise click.UsageError("--ca-file needs --token-port: without it there is no certificate")
+    try:
+        emulator = AzureEmulator(
+            host=host,
+            port=port,
+            token_port=token_port,
+            api_key=api_key or API_KEY,
+            deployments=deployments or None,
+            chunk_size=chunk_size,
+            read_pause=pause,
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--deployment") from error
+    try:
+        run(_serve(emulator, ca_file, as_json=invocation.json))
+    except ModuleNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+
+
+async def _serve(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> None:
+    """Serve until somebody wants an end."""
+    leave = asyncio.Event()
+    with suppress(NotImplementedError):
+        # SIGINT cancels; a service manager sends this one.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave.set)
+    with tempfile.TemporaryDirectory(prefix="apex-llm-") as folder:
+        try:
+            await emulator.start()
+        except OSError as error:
+            raise click.UsageError(f"cannot listen: {error.strerror or error}") from error
+        try:
+            if emulator.certificate is not None:
+                ca_file = ca_file or Path(folder, "ca.pem")
+                try:
+                    await asyncio.to_thread(emulator.certificate.write_ca, ca_file)
+                except OSError as error:
+                    raise click.UsageError(f"cannot write {str(ca_file)!r}: {error.strerror}") from error
+            _print(emulator, ca_file, as_json=as_json)
+            await leave.wait()
+        finally:
+            await emulator.stop()
+
+
+def _print(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> None:
+    from apex_llm_cli.output import print_document, write
+
+    from apex_llm_mock.emulation.azure_snippet import configuration
+
+    snippet = configuration(emulator, ca_file)
+    facts: dict[str, Any] = {"address": emulator.url, "api_key": emulator.api_key}
+    if emulator.authority:
+        facts |= {
+            "token_authority": emulator.authority,
+            "client_id": emulator.entra.client_id,
+            "client_secret": emulator.entra.client_secret,
+            "ca_file": str(ca_file),
+        }
+    if as_json:
+        print_document({**facts, "deployments": emulator.deployments, "configuration": snippet})
+    else:
+        write("".join(f"{name.replace('_', ' ')}: {value}\n" for name, value in facts.items()) + f"\n{snippet}")
+
+
+__all__ = ["azure", "command"]
