@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from apex_llm_mock.emulation.azure_models import BASE_MODELS
+from apex_llm_mock.emulation.azure.models import BASE_MODELS
 
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 FUNCTION = TOOL["function"]

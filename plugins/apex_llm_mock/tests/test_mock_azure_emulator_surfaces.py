@@ -9,8 +9,8 @@ import sys
 import pytest
 from apex_llm_mock import MockSettings, Reply
 from apex_llm_mock.emulation import AzureEmulator
-from apex_llm_mock.emulation.azure_limits import RateLimit
-from apex_llm_mock.emulation.azure_routes import Route, parse_route
+from apex_llm_mock.emulation.azure.limits import RateLimit
+from apex_llm_mock.emulation.azure.routes import Route, parse_route
 
 from apex_llm_core.testing import FakeClock
 

@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from apex_llm_mock.emulation.azure import AzureEmulator
-    from apex_llm_mock.emulation.azure_faults import FAULTS
+    from apex_llm_mock.emulation.azure.emulator import AzureEmulator
+    from apex_llm_mock.emulation.azure.faults import FAULTS
     from apex_llm_mock.emulation.journal import Received
 
-_HOMES = {"AzureEmulator": "azure", "FAULTS": "azure_faults", "Received": "journal"}
+_HOMES = {"AzureEmulator": "azure.emulator", "FAULTS": "azure.faults", "Received": "journal"}
 
 
 def __getattr__(name: str) -> Any:

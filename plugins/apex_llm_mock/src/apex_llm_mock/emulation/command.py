@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from apex_llm_cli.options import Invocation
 
-    from apex_llm_mock.emulation.azure import AzureEmulator
+    from apex_llm_mock.emulation.azure.emulator import AzureEmulator
 
 _PORT = click.IntRange(0, 65_535)
 
@@ -76,7 +76,7 @@ def azure(
     """
     from apex_llm_cli.running import run
 
-    from apex_llm_mock.emulation.azure import API_KEY, AzureEmulator
+    from apex_llm_mock.emulation.azure.emulator import API_KEY, AzureEmulator
 
     if ca_file is not None and token_port is None:
         raise click.UsageError("--ca-file needs --token-port: without it there is no certificate")
@@ -125,7 +125,7 @@ async def _serve(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool
 def _print(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> None:
     from apex_llm_cli.output import print_document, write
 
-    from apex_llm_mock.emulation.azure_snippet import configuration
+    from apex_llm_mock.emulation.azure.snippet import configuration
 
     snippet = configuration(emulator, ca_file)
     facts: dict[str, Any] = {"address": emulator.url, "api_key": emulator.api_key}

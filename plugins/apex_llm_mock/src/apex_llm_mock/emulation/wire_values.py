@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from apex_llm_mock.emulation.azure_errors import refusal
+from apex_llm_mock.emulation.azure.errors import refusal
 
 Json = Mapping[str, Any]
 

@@ -14,8 +14,8 @@ from apex_llm_core.models import (
     GenerateRequest,
     ResponseFormat,
 )
-from apex_llm_mock.emulation.azure_errors import refusal
-from apex_llm_mock.emulation.message_wire import messages_of
+from apex_llm_mock.emulation.azure.errors import refusal
+from apex_llm_mock.emulation.azure.message_wire import messages_of
 from apex_llm_mock.emulation.wire_values import Json, list_of, text_of, wrong_type
 
 _FUNCTION_NAME = re.compile("[a-zA-Z0-9_-]{1,64}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from apex_llm_mock.emulation.answers import WholeAnswer, document_answer
-from apex_llm_mock.emulation.azure_errors import BAD_KEY, NO_DEPLOYMENT, NOT_AUTHORIZED, from_model, front_door
-from apex_llm_mock.emulation.azure_filters import filtered
+from apex_llm_mock.emulation.azure.errors import BAD_KEY, NO_DEPLOYMENT, NOT_AUTHORIZED, from_model, front_door
+from apex_llm_mock.emulation.azure.filters import filtered
 from apex_llm_mock.emulation.fault_forms import InsteadFault
 
 FILTERED = (

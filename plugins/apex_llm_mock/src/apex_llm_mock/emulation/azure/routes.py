@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import attrs
 
 from apex_llm_mock.emulation.answers import RefusedError
-from apex_llm_mock.emulation.azure_errors import deployment_not_found, front_door, resource_not_found
+from apex_llm_mock.emulation.azure.errors import deployment_not_found, front_door, resource_not_found
 
 Surface = Literal["dated", "v1"]
 #: What a deployment can be asked for.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from apex_llm_mock.emulation.azure_fault_bodies import BODY_FAULTS
-from apex_llm_mock.emulation.azure_refusals import REFUSALS
-from apex_llm_mock.emulation.azure_stream_faults import STREAM_FAULTS
-from apex_llm_mock.emulation.azure_throttling import THROTTLING
+from apex_llm_mock.emulation.azure.fault_bodies import BODY_FAULTS
+from apex_llm_mock.emulation.azure.refusals import REFUSALS
+from apex_llm_mock.emulation.azure.stream_faults import STREAM_FAULTS
+from apex_llm_mock.emulation.azure.throttling import THROTTLING
 from apex_llm_mock.emulation.fault_forms import Fault
 
 #: All faults: refusals, throttling and failures of the service, broken answers and connections, broken streams.

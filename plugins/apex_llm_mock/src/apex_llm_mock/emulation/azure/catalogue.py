@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apex_llm_mock.emulation.answers import RefusedError
-from apex_llm_mock.emulation.azure_errors import from_model
-from apex_llm_mock.emulation.azure_models import BASE_MODELS, BaseModel
+from apex_llm_mock.emulation.azure.errors import from_model
+from apex_llm_mock.emulation.azure.models import BASE_MODELS, BaseModel
 
 
 def model_list() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from apex_llm_core.models import (
     ToolCallPart,
     ToolResultPart,
 )
-from apex_llm_mock.emulation.azure_errors import refusal
+from apex_llm_mock.emulation.azure.errors import refusal
 from apex_llm_mock.emulation.wire_values import Json, list_of, text_of, wrong_type
 
 

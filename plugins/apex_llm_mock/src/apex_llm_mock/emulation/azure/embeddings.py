@@ -10,8 +10,8 @@ from typing import Any
 
 from apex_llm_mock import tokens, vectors
 from apex_llm_mock.emulation.answers import RefusedError
-from apex_llm_mock.emulation.azure_errors import from_model, refusal
-from apex_llm_mock.emulation.azure_models import BaseModel
+from apex_llm_mock.emulation.azure.errors import from_model, refusal
+from apex_llm_mock.emulation.azure.models import BaseModel
 
 MOST_INPUTS = 2_048
 MOST_TOKENS = 300_000

@@ -10,9 +10,9 @@ from hashlib import blake2b
 from typing import Any
 
 from apex_llm_mock import images, tokens
-from apex_llm_mock.emulation.azure_errors import refusal
-from apex_llm_mock.emulation.azure_filters import prompt_verdict, severities
-from apex_llm_mock.emulation.azure_models import BaseModel
+from apex_llm_mock.emulation.azure.errors import refusal
+from apex_llm_mock.emulation.azure.filters import prompt_verdict, severities
+from apex_llm_mock.emulation.azure.models import BaseModel
 from apex_llm_mock.emulation.incoming import Upload
 from apex_llm_mock.emulation.jpeg import encode_grey
 

@@ -11,12 +11,12 @@ from apex_llm_core.errors import InvalidRequestError
 from apex_llm_core.models import ChatGenerationChunk, GenerateRequest, Usage
 from apex_llm_mock import tokens
 from apex_llm_mock.chunks import chunks_of
-from apex_llm_mock.emulation.azure_errors import refusal
-from apex_llm_mock.emulation.azure_filters import answer_verdict, prompt_filter_results, severities
-from apex_llm_mock.emulation.azure_models import BaseModel
-from apex_llm_mock.emulation.azure_parameters import check_parameters
-from apex_llm_mock.emulation.azure_routes import Route
-from apex_llm_mock.emulation.chat_wire import generate_request
+from apex_llm_mock.emulation.azure.chat_wire import generate_request
+from apex_llm_mock.emulation.azure.errors import refusal
+from apex_llm_mock.emulation.azure.filters import answer_verdict, prompt_filter_results, severities
+from apex_llm_mock.emulation.azure.models import BaseModel
+from apex_llm_mock.emulation.azure.parameters import check_parameters
+from apex_llm_mock.emulation.azure.routes import Route
 from apex_llm_mock.emulation.sse import DONE, Event
 from apex_llm_mock.replies import Answer, Replier, logprobs_of
 

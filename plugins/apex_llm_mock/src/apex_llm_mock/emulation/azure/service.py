@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from apex_llm_mock.emulation import azure_images
 from apex_llm_mock.emulation.answers import RefusedError, WholeAnswer, document_answer
-from apex_llm_mock.emulation.azure_catalogue import model_item, model_list
-from apex_llm_mock.emulation.azure_chat import Completion, completion
-from apex_llm_mock.emulation.azure_embeddings import embeddings
-from apex_llm_mock.emulation.azure_errors import deployment_not_found, front_door, refusal
-from apex_llm_mock.emulation.azure_limits import RateLimit
-from apex_llm_mock.emulation.azure_models import STAND_INS, BaseModel, Kind, base_model
-from apex_llm_mock.emulation.azure_routes import Route
-from apex_llm_mock.emulation.azure_throttling import limited_message
+from apex_llm_mock.emulation.azure import images
+from apex_llm_mock.emulation.azure.catalogue import model_item, model_list
+from apex_llm_mock.emulation.azure.chat import Completion, completion
+from apex_llm_mock.emulation.azure.embeddings import embeddings
+from apex_llm_mock.emulation.azure.errors import deployment_not_found, front_door, refusal
+from apex_llm_mock.emulation.azure.limits import RateLimit
+from apex_llm_mock.emulation.azure.models import STAND_INS, BaseModel, Kind, base_model
+from apex_llm_mock.emulation.azure.routes import Route
+from apex_llm_mock.emulation.azure.throttling import limited_message
 from apex_llm_mock.emulation.fault_orders import PREFIX
 from apex_llm_mock.emulation.incoming import Form
 from apex_llm_mock.replies import Replier
@@ -45,7 +45,7 @@ class AzureService:
         seed: int,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        publish: azure_images.Publish,
+        publish: images.Publish,
     ) -> None:
         self._deployments = {name: base_model(model) for name, model in deployments.items()}
         self._limits = limits
@@ -95,7 +95,7 @@ class AzureService:
             if route.operation == "embeddings":
                 document = await embeddings(fields, model, seed=self._seed)
             else:
-                document = await azure_images.generated(
+                document = await images.generated(
                     fields, model, seed=self._seed, created=int(self._wall()), publish=self._publish
                 )
         rate.spend(document.get("usage", {}).get("total_tokens", 0))
@@ -117,7 +117,7 @@ class AzureService:
             raise refusal(message, status=415, code="unsupported_content_type")
         pictures = [upload for name, upload in body.files if name in _UPLOADS]
         masks = [upload for name, upload in body.files if name == "mask"]
-        return await azure_images.edited(
+        return await images.edited(
             body.fields,
             pictures,
             masks[0] if masks else None,

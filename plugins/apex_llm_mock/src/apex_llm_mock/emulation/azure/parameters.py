@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from apex_llm_mock.emulation.azure_errors import refusal
-from apex_llm_mock.emulation.azure_models import BaseModel
-from apex_llm_mock.emulation.azure_routes import Route
+from apex_llm_mock.emulation.azure.errors import refusal
+from apex_llm_mock.emulation.azure.models import BaseModel
+from apex_llm_mock.emulation.azure.routes import Route
 
 #: The dated version that brought a parameter; those of the first versions have none.
 SINCE = {

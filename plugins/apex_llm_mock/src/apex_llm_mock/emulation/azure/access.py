@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
-from apex_llm_mock.emulation.azure_errors import bad_key, bad_token
-from apex_llm_mock.emulation.azure_routes import Route
+from apex_llm_mock.emulation.azure.errors import bad_key, bad_token
+from apex_llm_mock.emulation.azure.routes import Route
 from apex_llm_mock.emulation.tokenbook import TokenBook
 
 COGNITIVE_SERVICES = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from apex_llm_mock.emulation.azure_fault_bodies import HUGE
-from apex_llm_mock.emulation.azure_filters import NOT_RUN, filtered, severities
-from apex_llm_mock.emulation.azure_refusals import content_filter_error, inner_error
+from apex_llm_mock.emulation.azure.fault_bodies import HUGE
+from apex_llm_mock.emulation.azure.filters import NOT_RUN, filtered, severities
+from apex_llm_mock.emulation.azure.refusals import content_filter_error, inner_error
 from apex_llm_mock.emulation.fault_forms import Fault, Rewrite, StreamFault
 from apex_llm_mock.emulation.sse import (
     DONE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from apex_llm_mock.emulation.answers import NO_HEADERS, WholeAnswer, document_answer
-from apex_llm_mock.emulation.azure_errors import from_model, front_door
+from apex_llm_mock.emulation.azure.errors import from_model, front_door
 from apex_llm_mock.emulation.fault_forms import InsteadFault
 
 _LIMITED = (

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from apex_llm_mock.emulation.answers import StreamedAnswer, WholeAnswer, document_answer, encoded
-from apex_llm_mock.emulation.azure_chat import Completion
+from apex_llm_mock.emulation.azure.chat import Completion
 from apex_llm_mock.emulation.fault_forms import Fault, InsteadFault, StreamFault, UnstreamedFault, WholeFault
 from apex_llm_mock.emulation.fault_orders import FaultOrder
 from apex_llm_mock.emulation.sse import PLAIN, in_groups

@@ -13,20 +13,20 @@ import attrs
 from aiohttp import web
 
 from apex_llm_mock.emulation.answers import RefusedError, WholeAnswer
-from apex_llm_mock.emulation.azure_access import Access
-from apex_llm_mock.emulation.azure_chat import Completion
-from apex_llm_mock.emulation.azure_errors import deployment_not_found, resource_not_found
-from apex_llm_mock.emulation.azure_fault_effects import Pace, instead, streamed, whole
-from apex_llm_mock.emulation.azure_faults import FAULTS
-from apex_llm_mock.emulation.azure_models import BASE_MODELS
-from apex_llm_mock.emulation.azure_routes import Route, method_of, parse_route
-from apex_llm_mock.emulation.azure_service import AzureService
+from apex_llm_mock.emulation.azure.access import Access
+from apex_llm_mock.emulation.azure.chat import Completion
+from apex_llm_mock.emulation.azure.errors import deployment_not_found, resource_not_found
+from apex_llm_mock.emulation.azure.fault_effects import Pace, instead, streamed, whole
+from apex_llm_mock.emulation.azure.faults import FAULTS
+from apex_llm_mock.emulation.azure.image_shelf import ImageShelf
+from apex_llm_mock.emulation.azure.models import BASE_MODELS
+from apex_llm_mock.emulation.azure.routes import Route, method_of, parse_route
+from apex_llm_mock.emulation.azure.service import AzureService
 from apex_llm_mock.emulation.certificate import Certificate, throw_away_certificate
 from apex_llm_mock.emulation.delivery import Delivery
 from apex_llm_mock.emulation.entra import EntraEmulator
 from apex_llm_mock.emulation.fault_forms import ConnectionFault, Fault, InsteadFault, UnstreamedFault, concerns
 from apex_llm_mock.emulation.fault_orders import PREFIX, FaultOrder, normalised
-from apex_llm_mock.emulation.image_shelf import ImageShelf
 from apex_llm_mock.emulation.incoming import asks_for_stream, deployment_in, journal_entry, read_body
 from apex_llm_mock.emulation.server import Emulator
 from apex_llm_mock.emulation.tokenbook import TokenBook

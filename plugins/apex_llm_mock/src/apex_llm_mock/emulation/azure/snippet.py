@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from apex_llm_mock.emulation.azure import AzureEmulator
+    from apex_llm_mock.emulation.azure.emulator import AzureEmulator
 
 
 def configuration(emulator: AzureEmulator, ca_file: Path | None) -> str:

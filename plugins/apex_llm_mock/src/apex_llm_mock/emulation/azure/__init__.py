@@ -1,0 +1,1 @@
+"""Azure OpenAI: the resource, its wire forms, and everything that goes wrong with it."""
