@@ -219,6 +219,29 @@ class TestImage:
         assert (result.exit_code, result.stdout) == (code, out)
         assert not (tmp_path / "cat.png").exists()
 
+    def test_pictures_go_along_to_be_changed(self, run, tmp_path, monkeypatch):
+        sent = {}
+        draw = LLMProviderManager.generate_image
+
+        async def watched(self, prompt, **options):
+            sent.update(options)
+            return await draw(self, prompt, **options)
+
+        monkeypatch.setattr(LLMProviderManager, "generate_image", watched)
+        (tmp_path / "a.png").write_bytes(b"picture")
+        (tmp_path / "m.png").write_bytes(b"mask")
+        arguments = ("-o", "new.png", "--change", "a.png", "--change", "a.png", "--mask", "m.png")
+        assert run("image", "-m", "pictures", "cat", *arguments).exit_code == 0
+        assert [base64.b64decode(part.data) for part in (*sent["images"], sent["mask"])] == [b"picture"] * 2 + [b"mask"]
+        assert {part.media_type for part in sent["images"]} == {"image/png"}
+
+    @pytest.mark.parametrize("arguments", [("--change", "no.png"), ("--change", "a.txt"), ("--mask", "a.png")])
+    def test_pictures_that_cannot_be_changed_are_refused(self, run, tmp_path, arguments):
+        (tmp_path / "a.txt").write_bytes(b"text")
+        (tmp_path / "a.png").write_bytes(b"mask without picture")
+        result = run("image", "-m", "pictures", "cat", "-o", "new.png", *arguments)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
     def test_targets(self, tmp_path):
         assert [file.name for file in targets(tmp_path / "a.b.png", 2)] == ["a.b-1.png", "a.b-2.png"]
 

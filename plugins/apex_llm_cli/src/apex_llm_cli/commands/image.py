@@ -16,7 +16,9 @@ from apex_llm_cli.prompts import read_prompt
 
 if TYPE_CHECKING:
     from apex_llm_core.manager import LLMProviderManager
-    from apex_llm_core.models import ImageGenerationResult
+    from apex_llm_core.models import ImageGenerationResult, ImagePart
+
+_EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("image")
@@ -35,9 +37,26 @@ if TYPE_CHECKING:
 @click.option("--quality", metavar="WORD", help="The provider's own word for quality.")
 @click.option("--style", metavar="WORD", help="The provider's own word for style.")
 @click.option("--seed", type=int, metavar="N", help="Make the image repeatable where the model can.")
+@click.option(
+    "--change",
+    metavar="FILE",
+    type=_EXISTING,
+    multiple=True,
+    help="Change this image instead of making a new one; may be repeated.",
+)
+@click.option("--mask", metavar="FILE", type=_EXISTING, help="An image, transparent where the first one may change.")
 @request_options
 @click.pass_obj
-def command(invocation: Invocation, /, prompt: tuple[str, ...], output: Path, force: bool, **options: Any) -> None:
+def command(
+    invocation: Invocation,
+    /,
+    prompt: tuple[str, ...],
+    output: Path,
+    force: bool,
+    change: tuple[Path, ...],
+    mask: Path | None,
+    **options: Any,
+) -> None:
     """Make images from a prompt and write them to files.
 
     Images that a provider only links to are printed as URLs.
@@ -45,6 +64,10 @@ def command(invocation: Invocation, /, prompt: tuple[str, ...], output: Path, fo
     text = read_prompt(prompt)
     # Before anything is paid for.
     _check_targets(targets(output, options["n"] or 1), force=force)
+    if change:
+        options["images"] = [_read(file) for file in change]
+    if mask is not None:
+        options["mask"] = _read(mask)
     from apex_llm_cli.output import print_document, write
     from apex_llm_cli.running import with_manager
 
@@ -63,6 +86,19 @@ def command(invocation: Invocation, /, prompt: tuple[str, ...], output: Path, fo
         print_document(unstructure(result) | {"files": [str(file) for file in files]})
     else:
         write("".join(f"{line}\n" for line in shown))
+
+
+def _read(file: Path) -> ImagePart:
+    from apex_llm_core.models import ImagePart
+
+    media_type, _ = mimetypes.guess_type(file.name, strict=False)
+    if media_type is None or not media_type.startswith("image/"):
+        raise click.UsageError(f"the name of {str(file)!r} does not say which kind of image it is, for example .png")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise click.FileError(str(file), f"cannot be read: {error.strerror}") from error
+    return ImagePart(data=base64.b64encode(data).decode(), media_type=media_type)
 
 
 def targets(output: Path, count: int) -> list[Path]:
