@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -47,8 +48,7 @@ def test_the_way_without_an_account(tmp_path):
         (tmp_path / "azure.toml").write_text(CONFIGURATIONS[0].replace("http://127.0.0.1:8089", emulator.url))
         shown = re.search(r"\$ export (\w+)=(\S+)\n\$ (apex-llm .*)\n(.*)\n", README)
         done = subprocess.run(
-            shown[3],
-            shell=True,
+            shlex.split(shown[3]),
             cwd=tmp_path,
             env={**os.environ, shown[1]: shown[2], "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from aiohttp import web
-from apex_llm_mock.emulation.assertions import assertion_fault
 from apex_llm_mock.emulation.certificate import throw_away_certificate
-from apex_llm_mock.emulation.entra import EntraEmulator, TokenBook
-from apex_llm_mock.emulation.entra_errors import ENTRA_ERRORS
+from apex_llm_mock.emulation.entra.assertions import assertion_fault
+from apex_llm_mock.emulation.entra.emulator import EntraEmulator, TokenBook
+from apex_llm_mock.emulation.entra.errors import ENTRA_ERRORS
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa

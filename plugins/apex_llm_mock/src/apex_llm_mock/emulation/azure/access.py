@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from apex_llm_mock.emulation.azure.errors import bad_key, bad_token
 from apex_llm_mock.emulation.azure.routes import Route
-from apex_llm_mock.emulation.tokenbook import TokenBook
+from apex_llm_mock.emulation.entra.tokenbook import TokenBook
 
 COGNITIVE_SERVICES = (
     "https://cognitiveservices.azure.com",

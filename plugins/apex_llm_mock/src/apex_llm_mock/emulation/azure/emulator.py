@@ -24,12 +24,12 @@ from apex_llm_mock.emulation.azure.routes import Route, method_of, parse_route
 from apex_llm_mock.emulation.azure.service import AzureService
 from apex_llm_mock.emulation.certificate import Certificate, throw_away_certificate
 from apex_llm_mock.emulation.delivery import Delivery
-from apex_llm_mock.emulation.entra import EntraEmulator
+from apex_llm_mock.emulation.entra.emulator import EntraEmulator
+from apex_llm_mock.emulation.entra.tokenbook import TokenBook
 from apex_llm_mock.emulation.fault_forms import ConnectionFault, Fault, InsteadFault, UnstreamedFault, concerns
 from apex_llm_mock.emulation.fault_orders import PREFIX, FaultOrder, normalised
 from apex_llm_mock.emulation.incoming import asks_for_stream, deployment_in, journal_entry, read_body
 from apex_llm_mock.emulation.server import Emulator
-from apex_llm_mock.emulation.tokenbook import TokenBook
 from apex_llm_mock.replies import Replier
 from apex_llm_mock.settings import MockSettings
 
@@ -162,6 +162,7 @@ class AzureEmulator(Emulator):
             context = await asyncio.to_thread(self.certificate.ssl_context)
             app = web.Application()
             app.add_routes(self.entra.token_routes())
+            app.on_cleanup.append(self.entra.drop_connections)
             runner = await self._runner(app)
             address = await self._listen(runner, self._token_port, context)
         except BaseException:

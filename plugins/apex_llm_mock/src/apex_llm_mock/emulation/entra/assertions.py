@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from apex_llm_mock.emulation.tokenbook import decode_segment, encode_segment
+from apex_llm_mock.emulation.entra.tokenbook import decode_segment, encode_segment
 
 
 def assertion_fault(

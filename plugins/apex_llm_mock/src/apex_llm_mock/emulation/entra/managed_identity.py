@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from aiohttp import web
 
-from apex_llm_mock.emulation.tokenbook import TokenBook, audience_of
+from apex_llm_mock.emulation.entra.tokenbook import TokenBook, audience_of
 
 
 class ManagedIdentity:

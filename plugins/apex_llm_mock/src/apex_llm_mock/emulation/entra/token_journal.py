@@ -11,8 +11,8 @@ from typing import Literal
 import attrs
 from aiohttp import web
 
-from apex_llm_mock.emulation.entra_errors import ENTRA_ERRORS, error_body
-from apex_llm_mock.emulation.tokenbook import decode_segment
+from apex_llm_mock.emulation.entra.errors import ENTRA_ERRORS, error_body
+from apex_llm_mock.emulation.entra.tokenbook import decode_segment
 
 Place = Literal["discovery", "token", "device", "identity"]
 Handler = Callable[[web.Request], Awaitable[web.Response]]

@@ -24,9 +24,9 @@ from typing import Any
 
 from aiohttp import web
 
-from apex_llm_mock.emulation.assertions import assertion_fault
-from apex_llm_mock.emulation.managed_identity import ManagedIdentity
-from apex_llm_mock.emulation.token_journal import (
+from apex_llm_mock.emulation.entra.assertions import assertion_fault
+from apex_llm_mock.emulation.entra.managed_identity import ManagedIdentity
+from apex_llm_mock.emulation.entra.token_journal import (
     Place,
     Refusal,
     TokenCall,
@@ -35,7 +35,7 @@ from apex_llm_mock.emulation.token_journal import (
     proof_of,
     read_form,
 )
-from apex_llm_mock.emulation.tokenbook import TokenBook, audience_of, encode_segment
+from apex_llm_mock.emulation.entra.tokenbook import TokenBook, audience_of, encode_segment
 
 #: The audiences of Azure OpenAI: public, public by the newer name, US government, China.
 RESOURCES = (

@@ -1,0 +1,1 @@
+"""Microsoft Entra ID and managed identity on loopback: they issue the tokens that the Azure emulator takes."""
