@@ -18,7 +18,7 @@ from apex_llm_core.cache.exact import ResponseCache
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import UnknownError
 from apex_llm_core.hookspecs import ChunkBatch, EmbedHandler, GenerateHandler, ImageHandler, StreamHandler
-from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
+from apex_llm_core.models.requests import GenerateRequest
 from apex_llm_core.models.results import (
     ChatGenerationChunk,
     ChatGenerationResult,
@@ -92,14 +92,9 @@ class Pipeline:
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
         self._hurried = False
-        self._call_generate = partial(self._call, "apex_generate", ChatGenerationResult)
-        self._call_embed = partial(self._call, "apex_embed", EmbeddingResult)
-        self._call_image = partial(self._call, "apex_image", ImageGenerationResult)
-        self.generate: GenerateHandler = partial(
-            self._observed, ChatGenerationResult, fold(around.generate, self._generate)
-        )
-        self.embed: EmbedHandler = partial(self._observed, EmbeddingResult, fold(around.embed, self._embed))
-        self.image: ImageHandler = partial(self._observed, ImageGenerationResult, fold(around.image, self._image))
+        self.generate: GenerateHandler = self._compiled("apex_generate", ChatGenerationResult, around.generate)
+        self.embed: EmbedHandler = self._compiled("apex_embed", EmbeddingResult, around.embed)
+        self.image: ImageHandler = self._compiled("apex_image", ImageGenerationResult, around.image)
         self.stream: StreamHandler = partial(self._observed_stream, fold(around.stream, self._stream))
 
     async def drained(self) -> None:
@@ -181,14 +176,10 @@ class Pipeline:
         guards = self._watched and deadline is not None
         return self._sweeper.watch(silence=None, deadline=deadline + _GRACE if guards and deadline else None)
 
-    async def _generate(self, request: GenerateRequest, context: CallContext) -> ChatGenerationResult:
-        return await self._whole(self._call_generate, ChatGenerationResult, request, context)
-
-    async def _embed(self, request: EmbedRequest, context: CallContext) -> EmbeddingResult:
-        return await self._whole(self._call_embed, EmbeddingResult, request, context)
-
-    async def _image(self, request: ImageRequest, context: CallContext) -> ImageGenerationResult:
-        return await self._whole(self._call_image, ImageGenerationResult, request, context)
+    def _compiled(self, hook: str, kind: type[Result], around: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+        """Return the handler of an operation that gives whole answers of *kind*."""
+        terminal = partial(self._whole, partial(self._call, hook, kind), kind)
+        return partial(self._observed, kind, fold(around, terminal))
 
     async def _whole(
         self, call: Callable[[Any, Flight], Awaitable[Result]], kind: type[Result], request: Any, context: CallContext
