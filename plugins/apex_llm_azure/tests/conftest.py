@@ -7,7 +7,7 @@ runs in it between the calls of a test.
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 from apex_llm_mock.emulation import AzureEmulator
@@ -62,8 +62,12 @@ class Client:
     def __init__(self, azure, configuration, **settings):
         self._azure = azure
         self._http = AiohttpClient()
-        settings.setdefault("environ", {"AZURE_KEY": azure.emulator.api_key, "CLIENT_SECRET": "app-secret"})
-        settings.setdefault("http", self._http)
+        environ = {
+            "AZURE_KEY": azure.emulator.api_key,
+            "WRONG_KEY": "a-key-of-another-resource",
+            "CLIENT_SECRET": azure.emulator.entra.client_secret,
+        }
+        settings = {"environ": environ, "http": self._http, **settings}
         self.manager = LLMProviderManager(configuration, **settings)
         self.events = []
         self.manager.subscribe("test", self.events.append)
@@ -74,6 +78,15 @@ class Client:
 
     def __exit__(self, *_):
         self._azure.run(self._close())
+
+    @asynccontextmanager
+    async def opened(self):
+        """Be open inside, for whoever runs in the loop already."""
+        await self.manager.start()
+        try:
+            yield self
+        finally:
+            await self._close()
 
     async def _close(self):
         await self.manager.close()
@@ -120,6 +133,12 @@ class Client:
         """How many connections are neither back in the pool nor closed."""
         session = self._http._session
         return 0 if session is None else len(session.connector._acquired)
+
+    @property
+    def connections_kept(self):
+        """How many connections wait in the pool."""
+        session = self._http._session
+        return 0 if session is None else sum(map(len, session.connector._conns.values()))
 
 
 class Azure:
@@ -184,23 +203,29 @@ class Azure:
             **keys,
         }
 
-    def unopened(self, *providers, manager=(), clock=None, tables=(), **keys):
-        """Make a client of *providers*, or of one with *keys*; breakers are off, so that tests of failures can go on."""
+    def unopened(self, *providers, manager=(), tables=(), settings=(), **keys):
+        """Make a client of *providers*, or of one with *keys*; breakers are off, so that tests of failures can go on.
+
+        *manager* are keys of that table, *tables* other ones, *settings* arguments of `LLMProviderManager`.
+        """
         configuration = {
             "manager": {"circuit_breaker_enabled": False, **dict(manager)},
             "providers": list(providers) or [self.provider(**keys)],
             **dict(tables),
         }
-        settings = {} if clock is None else {"clock": clock}
-        return Client(self, configuration, **settings)
+        return Client(self, configuration, **dict(settings))
 
     def client(self, *providers, **more):
         """Open a client that is closed with the test."""
         return self._clients.enter_context(self.unopened(*providers, **more))
 
     def close(self):
-        """Close the clients and forget what happened."""
+        """Close the clients, and forget what happened."""
         self._clients.close()
+        self.forget()
+
+    def forget(self):
+        """Forget what was ordered and received."""
         self.faults.clear()
         self.journal.clear()
         self.emulator.entra.calls.clear()

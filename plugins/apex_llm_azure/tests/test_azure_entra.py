@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from apex_llm_azure.auth import TokenSources, make_authenticator
 from apex_llm_mock.emulation.certificate import throw_away_certificate
-from apex_llm_mock.emulation.entra import EntraEmulator, TokenBook
+from apex_llm_mock.emulation.entra.emulator import EntraEmulator, TokenBook
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
