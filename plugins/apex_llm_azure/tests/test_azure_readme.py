@@ -19,6 +19,7 @@ from apex_llm_mock.emulation import AzureEmulator
 from apex_llm_core.config import parse_config, settings_from
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+FRONT_PAGE = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 CONFIGURATIONS = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 
 
@@ -57,6 +58,10 @@ def test_the_way_without_an_account(tmp_path):
             check=False,
         )
     assert (done.stdout, done.returncode) == (f"{shown[4]}\n", 0), done.stderr
+
+
+def test_the_front_page_shows_the_same_configuration():
+    assert CONFIGURATIONS[0] in FRONT_PAGE
 
 
 def test_importing_the_plugin_imports_no_msal():
