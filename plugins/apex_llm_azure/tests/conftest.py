@@ -249,12 +249,8 @@ def opened(tmp_path_factory):
 
         def __exit__(self, *_):
             self._azure.close()
-            self._loop.run(self._stop())
+            self._loop.run(self._emulator.stop())
             self._loop.close()
-
-        async def _stop(self):
-            await self._emulator.stop()
-            await self._emulator.entra.drop_connections()
 
     return Opened
 

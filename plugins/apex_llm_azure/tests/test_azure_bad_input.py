@@ -27,7 +27,7 @@ from apex_llm_core.errors import (
     RateLimitError,
     ServiceUnavailableError,
 )
-from apex_llm_core.models import HealthState
+from apex_llm_core.models import HealthState, ImagePart
 
 PROMPT = "Grüß Gott 👋, das ist eine Antwort."
 #: What the first chunk brings, after which most streams break.
@@ -206,10 +206,18 @@ def test_a_stream_is_right_or_ends_with_a_typed_error(azure, client, fault):
     check_settled(azure, client)
 
 
+def test_a_connection_is_used_again_although_the_end_of_its_stream_comes_late(azure, resource):
+    with resource.unopened() as client:
+        azure.faults.add("slow_stream")
+        assert client.stream("Hi").text == "Hi"
+        assert (client.connections_in_use, client.connections_kept) == (0, 1)
+
+
 def test_a_filtered_answer_is_half_an_answer(azure, client):
     azure.faults.add("completion_filtered")
     result = client.chat(PROMPT)
-    assert PROMPT.startswith(result.message.text) and len(result.message.text) < len(PROMPT)
+    assert PROMPT.startswith(result.message.text)
+    assert len(result.message.text) < len(PROMPT)
     assert result.finish_reason == "content_filter"
     check_settled(azure, client)
 
@@ -241,6 +249,204 @@ def test_other_operations_read_what_can_be_read(azure, client, fault):
     azure.faults.add(fault, operation="images/generations")
     assert client.image().images
     check_settled(azure, client)
+
+
+# -- answers of unknown form -------------------------------------------------------------------------------------------
+
+
+def with_choice(**changes):
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello"}}
+    return {"choices": [{**choice, **changes}]}
+
+
+def with_message(**message):
+    return with_choice(message={"role": "assistant", **message})
+
+
+def with_call(**call):
+    return with_message(tool_calls=[{"id": "call-1", "type": "function", **call}])
+
+
+def with_vectors(*entries):
+    return {"data": list(entries), "usage": {"prompt_tokens": 2}}
+
+
+CHAT_FORMS = {
+    "a list": [1, 2],
+    "a number": 7,
+    "nothing": {},
+    "choices that are none": {"choices": {"0": "Hello"}},
+    "a choice that is none": {"choices": ["Hello"]},
+    "an index that is none": with_choice(index="0"),
+    "no finish reason": with_choice(finish_reason=None),
+    "a finish reason that is none": with_choice(finish_reason={"type": "stop"}),
+    "a message that is none": with_choice(message=["Hello"]),
+    "text that is none": with_message(content={"text": "Hello"}),
+    "reasoning that is none": with_message(content="Hello", reasoning_content=["thoughts"]),
+    "calls that are none": with_message(tool_calls=7),
+    "a call without a function": with_call(),
+    "a call without an id": with_message(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}]),
+    "a call whose id is none": with_call(id=7, function={"name": "f", "arguments": "{}"}),
+    "a call without a name": with_call(function={"arguments": "{}"}),
+    "a call whose name is none": with_call(function={"name": None, "arguments": "{}"}),
+    "a call whose arguments are no text": with_call(function={"name": "f", "arguments": {"city": "Oslo"}}),
+    "an older call without a name": with_message(function_call={"arguments": "{}"}),
+    "an older call whose arguments are no text": with_message(function_call={"name": "f", "arguments": {"a": 1}}),
+    "usage that is none": {**with_choice(), "usage": "much"},
+    "usage without counts": {**with_choice(), "usage": {"tokens": 7}},
+    "counts that are text": {**with_choice(), "usage": {"prompt_tokens": "6", "completion_tokens": "1"}},
+    "counts that are nothing": {**with_choice(), "usage": {"prompt_tokens": None, "completion_tokens": 1}},
+    "details of counts that are none": {
+        **with_choice(),
+        "usage": {"prompt_tokens": 6, "completion_tokens": 1, "prompt_tokens_details": 7},
+    },
+    "cached tokens that are text": {
+        **with_choice(),
+        "usage": {"prompt_tokens": 6, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": "6"}},
+    },
+}
+
+
+def with_delta(**delta):
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+
+def with_piece(**call):
+    return with_delta(tool_calls=[{"index": 0, "id": "call-1", "function": {"name": "f", "arguments": ""}, **call}])
+
+
+STREAM_FORMS = {
+    "a list": [1, 2],
+    "text": "Hello",
+    "choices that are none": {"choices": 7},
+    "a choice that is none": {"choices": ["Hello"]},
+    "an index that is none": {"choices": [{"index": "0", "delta": {"content": "Hello"}}]},
+    "a finish reason that is none": {"choices": [{"index": 0, "delta": {}, "finish_reason": {"type": "stop"}}]},
+    "a delta that is none": {"choices": [{"index": 0, "delta": ["Hello"]}]},
+    "text that is none": with_delta(content={"text": "Hello"}),
+    "reasoning that is none": with_delta(reasoning_content=7),
+    "calls that are none": with_delta(tool_calls=7),
+    "a call that is none": with_delta(tool_calls=["f"]),
+    "a call whose index is none": with_piece(index="0"),
+    "a call whose id is none": with_piece(id=7),
+    "a call whose function is none": with_piece(function="f"),
+    "a call whose name is none": with_piece(function={"name": 7}),
+    "a call whose arguments are no text": with_piece(function={"arguments": {"city": "Oslo"}}),
+    "an older call whose arguments are no text": with_delta(function_call={"name": "f", "arguments": {"a": 1}}),
+    "usage that is none": {"choices": [], "usage": "much"},
+    "counts that are text": {"choices": [], "usage": {"prompt_tokens": "6", "completion_tokens": "1"}},
+}
+FLOATS = "AACAPwAAAEA="
+EMBEDDING_FORMS = {
+    "nothing": {},
+    "data that are none": {"data": {"embedding": FLOATS}},
+    "too few": with_vectors({"index": 0, "embedding": FLOATS}),
+    "too many": with_vectors(*({"index": index, "embedding": FLOATS} for index in range(3))),
+    "twice the same": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 0, "embedding": FLOATS}),
+    "an index that is none": with_vectors({"index": 0, "embedding": FLOATS}, {"index": [1], "embedding": FLOATS}),
+    "an entry that is none": with_vectors({"index": 0, "embedding": FLOATS}, FLOATS),
+    "no vector": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1}),
+    "an empty vector": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": ""}),
+    "a vector that is none": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": {"a": 1}}),
+    "words": with_vectors({"index": 0, "embedding": [1, 2]}, {"index": 1, "embedding": ["one", "two"]}),
+    "no base64": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": "~~~~"}),
+    "half a number": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": "AACAPwAA"}),
+    "vectors of several lengths": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": [1.0]}),
+    "usage that is none": {**with_vectors(*({"embedding": FLOATS} for _ in range(2))), "usage": 7},
+}
+IMAGE_FORMS = {
+    "nothing": {},
+    "no image": {"data": []},
+    "data that are none": {"data": "image"},
+    "an entry that is none": {"data": ["image"]},
+    "an entry without an image": {"data": [{"revised_prompt": "a cat"}]},
+    "an image that is none": {"data": [{"b64_json": {"data": "AAAA"}}]},
+    "an address that is none": {"data": [{"url": 7}]},
+    "usage that is none": {"data": [{"b64_json": "AAAA"}], "usage": 7},
+    "counts that are text": {"data": [{"b64_json": "AAAA"}], "usage": {"input_tokens": "1", "output_tokens": "2"}},
+}
+
+
+@pytest.mark.parametrize("form", CHAT_FORMS)
+def test_a_chat_completion_of_unknown_form_is_a_typed_error(azure, client, form):
+    azure.faults.add("bad_request", status=200, body=CHAT_FORMS[form])
+    with pytest.raises(ServiceUnavailableError) as caught:
+        client.chat(PROMPT)
+    assert (caught.value.status_code, caught.value.request_id is not None) == (200, True)
+    assert client.connections_in_use == 0
+
+
+@pytest.mark.parametrize("form", STREAM_FORMS)
+def test_an_event_of_unknown_form_is_a_typed_error(azure, client, form):
+    events = [with_delta(content="Hello"), STREAM_FORMS[form], with_delta(content=" there"), "[DONE]"]
+    body = "".join(f"data: {event if event == '[DONE]' else json.dumps(event)}\n\n" for event in events)
+    azure.faults.add("empty_error", status=200, headers={"content-type": "text/event-stream"}, body=body)
+    stream = client.read(PROMPT)
+    assert stream.text == "Hello"
+    assert type(stream.error) is ServiceUnavailableError
+    assert stream.error.request_id
+    assert client.connections_in_use == 0
+
+
+@pytest.mark.parametrize("form", EMBEDDING_FORMS)
+def test_embeddings_of_unknown_form_are_a_typed_error(azure, client, form):
+    azure.faults.add("bad_request", status=200, body=EMBEDDING_FORMS[form])
+    with pytest.raises(ServiceUnavailableError):
+        client.embed(["a", "b"])
+    assert client.connections_in_use == 0
+
+
+@pytest.mark.parametrize("form", IMAGE_FORMS)
+def test_images_of_unknown_form_are_a_typed_error(azure, client, form):
+    azure.faults.add("bad_request", status=200, body=IMAGE_FORMS[form])
+    with pytest.raises(ServiceUnavailableError):
+        client.image()
+    assert client.connections_in_use == 0
+
+
+def test_vectors_are_put_in_the_order_of_the_texts(azure, client):
+    body = with_vectors({"index": 1, "embedding": [3, 4]}, {"index": 0, "embedding": FLOATS})
+    azure.faults.add("bad_request", status=200, body=body)
+    assert client.embed(["a", "b"]).embeddings == ((1.0, 2.0), (3.0, 4.0))
+
+
+def test_an_image_that_a_filter_held_back_says_so(azure, client):
+    verdict = {"violence": {"filtered": True, "severity": "high"}}
+    azure.faults.add("bad_request", status=200, body={"data": [{"content_filter_results": verdict}]})
+    with pytest.raises(ContentFilterError) as caught:
+        client.image()
+    assert caught.value.details == {"content_filter_results": verdict}
+
+
+def test_a_catalogue_of_unknown_form_hides_no_deployment(azure, client):
+    for body in ({"data": 7}, {}, [1], {"data": [7, {"id": 7}, {"id": "new-model", "capabilities": "all"}]}):
+        azure.faults.add("bad_request", status=200, body=body, operation="models")
+        assert "gpt-4o" in {model.id for model in client.models()}
+
+
+# -- requests that cannot be sent, and unusual ones --------------------------------------------------------------------
+
+
+def test_half_of_a_character_is_sent_where_it_has_a_form(azure, client):
+    half = "half a pair: \ud83d"
+    assert client.chat(half).message.text == client.stream(half).text == half
+    [picture] = client.image(half).images
+    # A form has none for it.
+    with pytest.raises(InvalidRequestError, match="prompt cannot be written"):
+        client.image(half, images=[ImagePart(data=picture, media_type="image/png")])
+
+
+@pytest.mark.parametrize("surface", ["v1", "dated"])
+def test_deployments_may_have_any_name(opened, surface):
+    names = ("my deployment", "gpt-4o/eu", "100%41", "größe", "a?b#c&d", "..gpt", "a+b")
+    with opened(deployments=dict.fromkeys(names, "gpt-4o")) as azure:
+        client = azure.client(surface=surface, models=[])
+        for name in names:
+            assert client.chat(PROMPT, model=name, provider="azure").message.text == PROMPT
+        assert [received.deployment for received in azure.journal] == list(names)
+        for name in (".", "..", "another", "chat/completions?api-version=1"):
+            with pytest.raises(ModelNotFoundError):
+                client.chat(PROMPT, model=name, provider="azure")
 
 
 # -- redirects ---------------------------------------------------------------------------------------------------------
@@ -356,11 +562,12 @@ def test_a_deadline_hangs_up(azure, client, fault):
     check_settled(azure, client)
 
 
-def test_the_answer_is_complete_although_the_connection_stays_silent_after_it(azure, monkeypatch):
+@pytest.mark.parametrize("kind", ["Content-Type: text/event-stream", "content-type: Text/Event-Stream", "X: y"])
+def test_the_answer_is_complete_although_the_connection_stays_silent_after_it(azure, monkeypatch, kind):
     monkeypatch.setattr("apex_llm_azure.provider._DRAIN", 0.01)
     chunk = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}], "model": "gpt-4o"}
     events = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100000\r\n\r\n" + events
+    answer = f"HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: 100000\r\n\r\n".encode() + events
     hung_up = asyncio.Event()
 
     async def connected(reader, writer):
@@ -387,7 +594,7 @@ def test_the_answer_is_complete_although_the_connection_stays_silent_after_it(az
 
 def test_256_streams_at_once_lose_nothing(opened):
     count = 256
-    prompts = [f"stream {number:03d}, " * 8 for number in range(count)]
+    prompts = [f"stream {number:03d}, " * 4 for number in range(count)]
     at_once = []
 
     async def read(client, prompt, all_begun):

@@ -107,14 +107,14 @@ def usage_of(usage: Mapping[str, Any] | None) -> Usage | None:
         return None
     prompt = usage.get("prompt_tokens_details")
     completion = usage.get("completion_tokens_details")
-    prompt_tokens = usage["prompt_tokens"]
-    completion_tokens = usage.get("completion_tokens", 0)
+    prompt_tokens = count_of(usage["prompt_tokens"])
+    completion_tokens = count_of(usage.get("completion_tokens") or 0)
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        total_tokens=usage.get("total_tokens", prompt_tokens + completion_tokens),
-        cached_tokens=(prompt.get("cached_tokens") or 0) if prompt else 0,
-        reasoning_tokens=(completion.get("reasoning_tokens") or 0) if completion else 0,
+        total_tokens=count_of(usage.get("total_tokens") or prompt_tokens + completion_tokens),
+        cached_tokens=count_of(prompt.get("cached_tokens") or 0) if prompt else 0,
+        reasoning_tokens=count_of(completion.get("reasoning_tokens") or 0) if completion else 0,
     )
 
 
@@ -136,7 +136,7 @@ def _message(wire: Mapping[str, Any]) -> ChatMessage:
     text = text_of(wire.get("content") or wire.get("refusal") or "")
     calls = wire.get("tool_calls")
     function = wire.get("function_call")
-    reasoning = wire.get("reasoning_content")
+    reasoning = text_of(wire.get("reasoning_content") or "")
     if not calls and not reasoning and not function:
         return ChatMessage(role="assistant", content=text)
     parts: list[ContentPart] = []
@@ -145,15 +145,17 @@ def _message(wire: Mapping[str, Any]) -> ChatMessage:
     if text:
         parts.append(TextPart(text=text))
     for call in calls or ():
-        called = call["function"]
-        parts.append(ToolCallPart(id=call["id"], name=called["name"], arguments=called.get("arguments") or "{}"))
-    return ChatMessage(
-        role="assistant",
-        content=parts,
-        function_call=FunctionCall(name=function["name"], arguments=function.get("arguments") or "{}")
-        if function
-        else None,
-    )
+        name, arguments = _called(call["function"])
+        parts.append(ToolCallPart(id=text_of(call["id"]), name=name, arguments=arguments))
+    if not function:
+        return ChatMessage(role="assistant", content=parts)
+    name, arguments = _called(function)
+    return ChatMessage(role="assistant", content=parts, function_call=FunctionCall(name=name, arguments=arguments))
+
+
+def _called(function: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name and the arguments of a call in either spelling."""
+    return text_of(function["name"]), text_of(function.get("arguments") or "{}")
 
 
 def text_of(value: object) -> str:
@@ -163,6 +165,17 @@ def text_of(value: object) -> str:
         TypeError: it is not.
     """
     if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def count_of(value: object) -> int:
+    """Return *value*, which must be a whole number.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if type(value) is not int:
         raise TypeError
     return value
 
@@ -190,13 +203,26 @@ def _details(
             details[member] = document[member]
     if document.get("model"):
         details["served_model"] = document["model"]
-    for header, name in _HEADERS:
-        value = headers.get(header)
-        if value:
-            details[name] = value
-    if dropped:
-        details["dropped_parameters"] = list(dropped)
+    details.update(told_beside(headers, dropped))
     return details or None
 
 
-__all__ = ["FINISH_REASONS", "chat_result", "malformed", "parse", "request_id_of", "text_of", "usage_of"]
+def told_beside(headers: Mapping[str, str], dropped: Sequence[str]) -> dict[str, Any]:
+    """Return what belongs to the `details` of an answer although its body does not tell it, streamed or not."""
+    told: dict[str, Any] = {name: value for header, name in _HEADERS if (value := headers.get(header))}
+    if dropped:
+        told["dropped_parameters"] = list(dropped)
+    return told
+
+
+__all__ = [
+    "FINISH_REASONS",
+    "chat_result",
+    "count_of",
+    "malformed",
+    "parse",
+    "request_id_of",
+    "text_of",
+    "told_beside",
+    "usage_of",
+]

@@ -33,6 +33,7 @@ async def embed(
     *,
     deployment: Deployment,
     provider: str,
+    model: str,
     batch: int,
     concurrency: int,
     scope: str,
@@ -65,7 +66,7 @@ async def embed(
     tokens = [count for _, count, _ in answers if count is not None]
     return EmbeddingResult(
         embeddings=tuple(vector for vectors, _, _ in answers for vector in vectors),
-        model=context.candidate.model if context.candidate is not None else request.model,
+        model=model,
         provider=provider,
         # Half of the counts would be no count.
         usage=Usage(prompt_tokens=sum(tokens)) if len(tokens) == len(answers) else None,
@@ -117,6 +118,8 @@ async def _vectors(
         tokens = usage.get("prompt_tokens")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise malformed("with vectors of an unknown form", headers) from error
+    if not vectors[0] or len(set(map(len, vectors))) > 1:
+        raise malformed("with empty vectors, or some of another length", headers)
     return vectors, tokens if isinstance(tokens, int) else None, request_id_of(headers)
 
 

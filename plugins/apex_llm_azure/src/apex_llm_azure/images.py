@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from apex_llm_azure.answers import malformed, request_id_of
+from apex_llm_azure.answers import count_of, malformed, request_id_of
 from apex_llm_azure.client import JSON, AzureClient, body_of
 from apex_llm_azure.deployments import Deployment
 from apex_llm_azure.filters import filtered
@@ -30,6 +30,7 @@ async def generate_images(
     *,
     deployment: Deployment,
     provider: str,
+    model: str,
     unsupported: Literal["error", "drop"],
 ) -> ImageGenerationResult:
     """Make or change images by one call.
@@ -54,7 +55,7 @@ async def generate_images(
     return _result(
         await client.read(response),
         response.headers,
-        model=context.candidate.model if context.candidate is not None else request.model,
+        model=model,
         provider=provider,
         output_format=str(document.get("output_format", "png")),
         dropped=dropped,
@@ -96,14 +97,19 @@ def _document(
 
 
 def _form(request: ImageRequest, document: Mapping[str, Any]) -> tuple[bytes, str]:
-    fields = [
-        Field(name, value.encode() if isinstance(value, str) else encode(value)) for name, value in document.items()
-    ]
+    fields = [_field(name, value) for name, value in document.items()]
     images = request.options.images or ()
     fields += [_file("image[]", image, f"image-{position}") for position, image in enumerate(images)]
     if request.options.mask is not None:
         fields.append(_file("mask", request.options.mask, "mask"))
     return multipart(fields)
+
+
+def _field(name: str, value: Any) -> Field:
+    try:
+        return Field(name, value.encode() if isinstance(value, str) else encode(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{name} cannot be written into a form: {error}") from error
 
 
 def _file(name: str, image: ImagePart, stem: str) -> Field:
@@ -142,6 +148,8 @@ def _result(
                     details={name: entry[name] for name in _FILTERS if name in entry},
                 )
             raise malformed("with an entry that has no image", headers)
+        if not isinstance(image, str):
+            raise malformed("with an image that is no text", headers)
         images.append(image)
     encoded = "b64_json" in entries[0]
     kept = [{name: entry[name] for name in ("revised_prompt", *_FILTERS) if entry.get(name)} for entry in entries]
@@ -166,7 +174,7 @@ def _usage(usage: Any, headers: Mapping[str, str]) -> Usage | None:
     if not usage:
         return None
     try:
-        return Usage(prompt_tokens=usage["input_tokens"], completion_tokens=usage["output_tokens"])
+        return Usage(prompt_tokens=count_of(usage["input_tokens"]), completion_tokens=count_of(usage["output_tokens"]))
     except (KeyError, TypeError) as error:
         raise malformed("with token counts of an unknown form", headers) from error
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 
 from apex_llm_azure import catalogue
-from apex_llm_azure.answers import chat_result, malformed, request_id_of
+from apex_llm_azure.answers import chat_result, malformed, request_id_of, told_beside
 from apex_llm_azure.auth import TokenSources, make_authenticator
 from apex_llm_azure.client import AzureClient, body_of
 from apex_llm_azure.deployments import Deployment, Deployments
@@ -73,28 +73,28 @@ class AzureProvider:
         body = self._body(request, deployment)
         response = await self._complete(body, deployment, context)
         headers = response.headers
+        provider, model = self._names(context, request.model)
         return chat_result(
-            await self._client.read(response),
-            headers,
-            model=context.candidate.model if context.candidate is not None else request.model,
-            provider=self._name,
-            dropped=body.dropped,
+            await self._client.read(response), headers, model=model, provider=provider, dropped=body.dropped
         )
 
     @hookimpl
     async def apex_stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
         """Answer by one streamed chat completion."""
         deployment = self._deployments.of(context, request.model)
-        response = await self._complete(self._body(request, deployment), deployment, context)
+        body = self._body(request, deployment)
+        response = await self._complete(body, deployment, context)
         headers = response.headers
-        kind = headers.get("content-type", "text/event-stream")
+        kind = headers.get("content-type", "text/event-stream").lower()
         if not kind.startswith("text/event-stream"):
             if "json" in kind:
                 await self._client.read(response)
             response.close()
             raise malformed(f"{kind} in place of a stream", headers)
         decoder = ChatStreamDecoder(
-            lambda event: self._client.failure_of(event, headers), choices=request.options.n or 1
+            lambda event: self._client.failure_of(event, headers),
+            choices=request.options.n or 1,
+            told=told_beside(headers, body.dropped),
         )
         async with aclosing(response.chunks()) as reads:
             try:
@@ -119,13 +119,15 @@ class AzureProvider:
     async def apex_embed(self, request: EmbedRequest, context: CallContext) -> EmbeddingResult:
         """Embed in as many calls as the service's caps ask for."""
         endpoint, scope = self._embedding_surface()
+        provider, model = self._names(context, request.model)
         return await embed(
             self._client,
             endpoint,
             request,
             context,
             deployment=self._deployments.of(context, request.model),
-            provider=self._name,
+            provider=provider,
+            model=model,
             batch=self._settings.embedding_batch,
             concurrency=self._settings.embedding_concurrency,
             scope=scope,
@@ -134,13 +136,14 @@ class AzureProvider:
     @hookimpl
     async def apex_image(self, request: ImageRequest, context: CallContext) -> ImageGenerationResult:
         """Make images from a prompt, or change those that came with it."""
-        deployment = self._deployments.of(context, request.model)
+        provider, model = self._names(context, request.model)
         return await generate_images(
             self._client,
             request,
             context,
-            deployment=deployment,
-            provider=self._name,
+            deployment=self._deployments.of(context, request.model),
+            provider=provider,
+            model=model,
             unsupported=self._settings.policy,
         )
 
@@ -163,6 +166,11 @@ class AzureProvider:
     async def apex_shutdown(self, runtime: Runtime) -> None:  # noqa: ARG002 - the hook's signature
         """Release the credentials."""
         await self._client.close()
+
+    def _names(self, context: CallContext, model: str) -> tuple[str, str]:
+        """Return the provider and the model in whose names to answer; *model* stands in outside an attempt."""
+        candidate = context.candidate
+        return (self._name, model) if candidate is None else (candidate.provider, candidate.model)
 
     def _body(self, request: GenerateRequest, deployment: Deployment) -> Body:
         return chat_body(

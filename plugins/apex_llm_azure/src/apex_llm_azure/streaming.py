@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from apex_llm_azure.answers import FINISH_REASONS, text_of, usage_of
+from apex_llm_azure.answers import FINISH_REASONS, count_of, text_of, usage_of
 from apex_llm_azure.filters import filtered, merged, prompt_results
 from apex_llm_core.converters import decode
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
@@ -40,9 +40,16 @@ class ChatStreamDecoder:
     Args:
         failure_of: makes the error of an ``error`` event.
         choices: how many answers were asked for.
+        told: what goes into `details` beside that which the events tell.
     """
 
-    def __init__(self, failure_of: Callable[[Mapping[str, Any]], LLMError], *, choices: int = 1) -> None:
+    def __init__(
+        self,
+        failure_of: Callable[[Mapping[str, Any]], LLMError],
+        *,
+        choices: int = 1,
+        told: Mapping[str, Any] = _NOTHING,
+    ) -> None:
         self._failure_of = failure_of
         self._sse = SseDecoder()
         self._choices = choices
@@ -51,7 +58,7 @@ class ChatStreamDecoder:
         self._annotations: dict[int, Mapping[str, Any]] = {}
         self._finish: dict[int, str] = {}
         self._usage: Usage | None = None
-        self._told: dict[str, Any] = {}
+        self._told: dict[str, Any] = dict(told)
         #: No event has named the model yet.
         self._unnamed = True
         #: ``[DONE]`` was there; nothing after it counts.
@@ -180,7 +187,7 @@ class ChatStreamDecoder:
         calls = tuple(map(_tool_call, delta.get("tool_calls") or ()))
         function = delta.get("function_call")
         if function:
-            calls = (ToolCallDelta(index=0, name=function.get("name"), arguments=function.get("arguments") or ""),)
+            calls = (_tool_call({"function": function}),)
         details = {name: delta[name] for name in ("context", "audio") if delta.get(name)}
         if refusal:
             details["refusal"] = refusal
@@ -259,9 +266,10 @@ _BROKEN: Any = object()
 def _tool_call(wire: Mapping[str, Any]) -> ToolCallDelta:
     function = wire.get("function") or _NOTHING
     return ToolCallDelta(
-        index=wire.get("index", 0),
-        id=wire.get("id"),
-        name=function.get("name"),
+        index=count_of(wire.get("index", 0)),
+        # Only the first piece of a call has them.
+        id=text_of(wire.get("id") or "") or None,
+        name=text_of(function.get("name") or "") or None,
         arguments=text_of(function.get("arguments") or ""),
     )
 
