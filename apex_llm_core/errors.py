@@ -77,6 +77,20 @@ class ApexLLMError(Exception):
         self.args = (self.message,)
         if isinstance(self, (ConfigurationError, PluginError)):
             self.reason = change(self.reason)
+        if isinstance(self, LLMError):
+            self.request_id = _changed(self.request_id, change)
+            self.details = _changed(self.details, change)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """Return *value* with every text in it, keys left alone, passed through *change*."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _changed(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_changed(item, change) for item in value]
+    return value
 
 
 class ConfigurationError(ApexLLMError):

@@ -301,7 +301,10 @@ class LLMProviderManager:
         return await self._running.inquiry.health(self._next_id)
 
     def stats(self) -> dict[str, Any]:
-        """Return what happened so far, and the live facts of every candidate, as a JSON-safe document."""
+        """Return what happened so far, and the live facts of every candidate, as a JSON-safe document.
+
+        `cooling` is the seconds for which a provider asked to be left alone.
+        """
         generation = self._started
         return {
             **generation.metrics.snapshot(),
@@ -311,6 +314,7 @@ class LLMProviderManager:
                     "model": candidate.model,
                     **{name: getattr(candidate.live, name) for name in _LIVE},
                     "health": candidate.live.health.value,
+                    "cooling": max(0.0, candidate.live.cooling_until - self._clock()),
                 }
                 for handle in generation.registry
                 for candidate in handle.candidates.values()

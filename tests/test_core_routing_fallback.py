@@ -373,6 +373,16 @@ class TestCooling:
 
         assert scene.run(body).provider == "a"
 
+    def test_stats_tell_how_long(self, stage):
+        scene = self.scene(stage)
+
+        async def body(manager):
+            await manager.generate_chat("hi", model="m")
+            scene.clock.advance(5)
+            return {facts["provider"]: facts["cooling"] for facts in manager.stats()["candidates"]}
+
+        assert scene.run(body) == {"a": 15, "b": 0}
+
     def test_holds_without_breakers_too(self, stage):
         scene = self.scene(stage, manager={"circuit_breaker_enabled": False})
 
@@ -394,3 +404,18 @@ class TestCooling:
             return first.provider, (await manager.generate_chat("hi", model="m")).provider
 
         assert scene.run(body) == ("b", "a")
+
+
+def test_secrets_are_removed_from_everything_an_error_says(stage):
+    secret = "sk-0123456789abcdef0123"
+
+    def fail(_request, _context):
+        raise RateLimitError(
+            f"{secret} is over its limit",
+            request_id=f"for {secret}",
+            details={"code": secret, "inner": [{"param": f"key={secret}"}], "number": 7},
+        )
+
+    error = stage({"a": [fail]}, providers={"a": {"retry_count": 0}}).failed_chat(RateLimitError)
+    assert secret not in repr((vars(error), error.attempts))
+    assert error.details["number"] == 7

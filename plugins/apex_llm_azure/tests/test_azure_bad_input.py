@@ -709,7 +709,7 @@ def test_a_service_that_repeats_the_key_is_not_quoted(resource, azure, lines, fo
     body = {
         "text/plain": said,
         "text/html": f"<html><head><title>{said}</title></head></html>",
-        "application/json": {"error": {"code": "401", "message": said}},
+        "application/json": {"error": {"code": key, "type": key, "param": f"api-key={key}", "message": said}},
     }[form]
     with resource.unopened(tables={"logging": {"enabled": True, "level": "TRACE"}}) as client:
         overheard = Overheard(client)

@@ -65,5 +65,7 @@ def test_the_front_page_shows_the_same_configuration():
 
 
 def test_importing_the_plugin_imports_no_msal():
-    script = "import sys, apex_llm_azure.plugin; sys.exit(any(m in sys.modules for m in ('msal', 'requests', 'aiohttp')))"
+    script = (
+        "import sys, apex_llm_azure.plugin; sys.exit(any(m in sys.modules for m in ('msal', 'requests', 'aiohttp')))"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -85,7 +85,10 @@ def _not_found(text: str, code: str, status: int) -> str:
             "deployment takes up to 5 minutes to appear"
         )
     if "operationnotsupported" in code or "does not work with the specified model" in text:
-        return "the model behind this deployment does not offer the operation: use a deployment of another model"
+        return (
+            "the model behind this deployment does not offer the operation (some answer to the Responses API only, which is "
+            "not called here): use a deployment of another model"
+        )
     return _NOT_FOUND
 
 

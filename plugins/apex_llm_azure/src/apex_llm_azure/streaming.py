@@ -255,7 +255,7 @@ class ChatStreamDecoder:
             )
 
     def _fail(self, message: str, error: Exception | None = None) -> None:
-        self.failure = ServiceUnavailableError(message, original_error=error)
+        self.failure = ServiceUnavailableError(message, status_code=200, original_error=error)
         self.failure.__cause__ = error
 
 
