@@ -77,9 +77,6 @@ class ApexLLMError(Exception):
         self.args = (self.message,)
         if isinstance(self, (ConfigurationError, PluginError)):
             self.reason = change(self.reason)
-        if isinstance(self, LLMError):
-            self.request_id = _changed(self.request_id, change)
-            self.details = _changed(self.details, change)
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
@@ -164,6 +161,12 @@ class LLMError(ApexLLMError):
         self.request_id = request_id
         self.attempts: tuple[Attempt, ...] = tuple(attempts)
         self.details = details
+
+    def restate(self, change: Callable[[str], str]) -> None:
+        """Pass what this error says, its details included, through *change*."""
+        super().restate(change)
+        self.request_id = _changed(self.request_id, change)
+        self.details = _changed(self.details, change)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.message!r}, provider={self.provider!r}, model={self.model!r})"
