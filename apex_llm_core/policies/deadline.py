@@ -22,6 +22,8 @@ class Sweeper:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        #: The one loop all this happens in, known from the first watch on; looking it up costs a system call.
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._armed: set[Watch] = set()
         self._timer: asyncio.TimerHandle | None = None
         #: By the clock; infinite when no timer is running.
@@ -102,12 +104,15 @@ class Watch:
         """Count again, for the task that runs now."""
         if self._limitless:
             return
-        task = self._task = asyncio.current_task()
+        sweeper = self._sweeper
+        if sweeper.loop is None:
+            sweeper.loop = asyncio.get_running_loop()
+        task = self._task = asyncio.current_task(sweeper.loop)
         if task is not None:
             self._cancelling = task.cancelling()
         self.touch()
-        if self.expires < self._sweeper.fires_at:
-            self._sweeper.schedule(self.expires)
+        if self.expires < sweeper.fires_at:
+            sweeper.schedule(self.expires)
 
     def expire(self) -> None:
         """Cancel the task; called by the sweeper."""

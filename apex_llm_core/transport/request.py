@@ -42,10 +42,11 @@ def check_head(method: str, url: str, headers: Mapping[str, str] | None) -> None
     for name in headers:
         if not _is_token(name):
             raise InvalidRequestError(f"{name!r} is no name of an HTTP header")
-    # All at once: a search costs more by the call than by the character.
-    if _UNSENDABLE.search("\t".join(headers.values())):
-        name = next(name for name, value in headers.items() if _UNSENDABLE.search(value))
-        raise InvalidRequestError(f"the value of header {name!r} has a line break or another control character")
+    # What is printable has nothing unsendable; the test is quick, and hardly ever fails.
+    if not "".join(headers.values()).isprintable():
+        for name, value in headers.items():
+            if _UNSENDABLE.search(value):
+                raise InvalidRequestError(f"the value of header {name!r} has a line break or another control character")
 
 
 @lru_cache(maxsize=256)
