@@ -25,7 +25,19 @@ _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
-def check_head(method: str, url: str, headers: Mapping[str, str] | None) -> None:
+def check_address(url: str) -> None:
+    """Refuse an address that could end the first line of the request's head.
+
+    Raises:
+        InvalidRequestError: without the address, which may carry a prompt.
+    """
+    if not _PRINTABLE.fullmatch(url):
+        raise InvalidRequestError(
+            "the address of the request has a space, a control or a non-ASCII character; percent-encode what is put into it"
+        )
+
+
+def check_head(method: str, headers: Mapping[str, str] | None) -> None:
     """Refuse what could end a line of the request's head and begin another.
 
     Raises:
@@ -33,10 +45,6 @@ def check_head(method: str, url: str, headers: Mapping[str, str] | None) -> None
     """
     if not _is_token(method):
         raise InvalidRequestError(f"{method!r} is no HTTP method")
-    if not _PRINTABLE.fullmatch(url):
-        raise InvalidRequestError(
-            "the address of the request has a space, a control or a non-ASCII character; percent-encode what is put into it"
-        )
     if not headers:
         return
     for name in headers:
@@ -188,4 +196,4 @@ def meaning_of(error: BaseException, *, where: str, context: CallContext, status
     return ServiceUnavailableError(message, **facts)
 
 
-__all__ = ["AiohttpResponse", "check_head", "concerned", "meaning_of"]
+__all__ = ["AiohttpResponse", "check_address", "check_head", "concerned", "meaning_of"]

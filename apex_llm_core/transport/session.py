@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ServiceUnavailableError
 from apex_llm_core.transport.exchange import Origin, ShortResponse, available, exchange, request_bytes
-from apex_llm_core.transport.request import AiohttpResponse, check_head, concerned, meaning_of
+from apex_llm_core.transport.request import AiohttpResponse, check_address, check_head, concerned, meaning_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse, ClientSession, ClientTimeout, TCPConnector
@@ -79,7 +79,7 @@ class AiohttpClient:
             ServiceUnavailableError: no connection, or it broke before the head was complete; a proxy that is none for HTTP.
             LLMTimeoutError: the operating system gave up connecting.
         """
-        check_head(method, url, headers)
+        check_head(method, headers)
         session = self._session or self._open(context)
         target = self._targets.get(url) or self._target(url, context, session)
         proxy = self._proxy(target.url, context) if self._proxies else None
@@ -131,6 +131,7 @@ class AiohttpClient:
             await session.close()
 
     def _target(self, url: str, context: CallContext, session: ClientSession) -> _Target:
+        check_address(url)
         parsed = _parse(url, context)
         # The session makes an Authorization of credentials in an address, and refuses a second one.
         origin = (

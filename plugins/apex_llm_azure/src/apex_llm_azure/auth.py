@@ -131,7 +131,7 @@ class KeyAuthenticator:
             if not key.isascii() or not key.isprintable() or key != key.strip() or not key:
                 raise AuthenticationError("api_key holds blanks, line ends or other characters that no key has")
             self._headers = {"api-key": key}
-        return dict(self._headers)
+        return self._headers
 
     def rejected(self, scope: str, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - the interface's
         """Look the key up again for the next request; for this one it would be the same."""
