@@ -255,4 +255,5 @@ class TestLiveFacts:
             "success_rate": 0.8,
             "breaker": "closed",
             "health": "unknown",
+            "cooling": 0.0,
         }

@@ -373,6 +373,57 @@ class TestCooling:
 
         assert scene.run(body).provider == "a"
 
+    def test_when_all_cool_the_one_that_returns_first_is_asked(self, stage):
+        scene = stage(
+            {"a": [RateLimitError("later", retry_after=600)], "b": [RateLimitError("soon", retry_after=3), "b", "b"]},
+            providers={name: {"retry_count": 0, "priority": place} for place, name in enumerate("ab")},
+        )
+
+        async def body(manager):
+            with pytest.raises(RateLimitError, match="soon"):
+                await manager.generate_chat("hi", model="m")
+            return [(await manager.generate_chat("hi", model="m")).provider for _ in range(2)]
+
+        assert scene.run(body) == ["b", "b"]
+        assert scene.called == "abbb"
+
+    def test_a_cooling_one_is_asked_after_the_others_failed(self, stage):
+        scene = stage(
+            {"a": [RateLimitError("soon", retry_after=3), "a"], "b": ["b", ServiceUnavailableError("down")]},
+            providers={name: {"retry_count": 0, "priority": place} for place, name in enumerate("ab")},
+        )
+
+        async def body(manager):
+            return [(await manager.generate_chat("hi", model="m")).provider for _ in range(2)]
+
+        assert scene.run(body) == ["b", "a"]
+
+    def test_one_that_returns_after_the_deadline_is_not(self, stage):
+        scene = stage(
+            {"a": [RateLimitError("later", retry_after=600)], "b": ["b", ServiceUnavailableError("down")]},
+            providers={name: {"retry_count": 0, "priority": place} for place, name in enumerate("ab")},
+        )
+
+        async def body(manager):
+            await manager.generate_chat("hi", model="m")
+            with pytest.raises(ServiceUnavailableError):
+                await manager.generate_chat("hi", model="m", deadline=60)
+
+        scene.run(body)
+        assert scene.called == "abb"
+
+    def test_another_address_begins_without_it(self, stage):
+        scene = self.scene(stage)
+
+        async def body(manager):
+            first = await manager.generate_chat("hi", model="m")
+            changed = scene.config | {"providers": [dict(p) for p in scene.config["providers"]]}
+            changed["providers"][0]["region"] = "elsewhere"
+            await manager.reload(changed)
+            return first.provider, (await manager.generate_chat("hi", model="m")).provider
+
+        assert scene.run(body) == ("b", "a")
+
     def test_stats_tell_how_long(self, stage):
         scene = self.scene(stage)
 

@@ -721,3 +721,76 @@ class TestProxies:
                     assert f"no connection to the proxy {where}; check HTTP_PROXY" in str(error)
 
             run(main)
+
+
+class TestReuse:
+    """Connections are used again; what happens to them in between must not reach anybody."""
+
+    @staticmethod
+    def answering(*extras: bytes, closing: bool = False) -> Raw:
+        """Answer each request by its number; after an answer, send or do what nobody asked for."""
+        waiting = list(extras)
+        served = 0
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal served
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                served += 1
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % served)
+                if waiting:
+                    writer.write(waiting.pop())
+                if closing:
+                    return
+
+        return handler
+
+    def test_an_answer_nobody_asked_for_reaches_nobody(self, way):
+        if not WAY["short_way"]:
+            pytest.skip("aiohttp's own session hands it to the next request")
+
+        async def main() -> None:
+            stray = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nX"
+            async with serving_raw(self.answering(stray), after_head=False) as base, client() as http:
+                answers = []
+                for _ in range(3):
+                    response = await send(http, base, method="GET")
+                    answers.append(await response.read())
+                    await asyncio.sleep(0)
+            assert answers == [b"1", b"2", b"3"]
+
+        run(main)
+
+    def test_an_idle_connection_that_was_closed_costs_no_get(self):
+        async def main() -> None:
+            async with serving_raw(self.answering(closing=True), after_head=False) as base, client() as http:
+                for number in (b"1", b"2", b"3"):
+                    assert await (await send(http, base, method="GET")).read() == number
+
+        run(main)
+
+    def test_closing_the_client_wakes_who_reads(self):
+        async def main() -> None:
+            async def stalling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(HEAD + b"x")
+                await reader.read()
+
+            async with serving_raw(stalling) as base, client() as http:
+                reads = (await send(http, base)).chunks()
+                assert await anext(reads) == b"x"
+                waiting = asyncio.ensure_future(anext(reads))
+                await asyncio.sleep(0)
+                await http.close()
+                await failure_of(waiting)
+                await reads.aclose()
+
+        run(main)
+
+    @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+    def test_framing_is_not_for_callers(self, name):
+        async def main() -> None:
+            async with client() as http:
+                with pytest.raises(InvalidRequestError, match=name):
+                    await send(http, "http://127.0.0.1:1", headers={name: "5"}, body=b"abc")
+
+        run(main)

@@ -40,6 +40,7 @@ class LoadBalancer:
             config.circuit_breaker.half_open_permits,
         )
         self._breakers_enabled = config.manager.circuit_breaker_enabled
+        self._configs = {provider.name: provider for provider in config.providers}
         self._clock = clock
         self._emit = emit
         self._live: dict[tuple[str, str], LiveFacts] = {}
@@ -53,6 +54,9 @@ class LoadBalancer:
         if facts is None:
             earlier = self._earlier._live.get(key) if self._earlier is not None else None  # noqa: SLF001 - same class
             facts = self._live[key] = earlier if earlier is not None else LiveFacts()
+            if self._earlier is not None and self._earlier._configs.get(provider) != self._configs.get(provider):  # noqa: SLF001 - same class
+                # Another address, or another account, may have room.
+                facts.cooling_until = 0.0
         return facts
 
     def breaker(self, candidate: Candidate) -> CircuitBreaker | None:

@@ -68,6 +68,7 @@ class _Journey(Generic[R]):
     """The way of one request along its candidates, skipping those that are not admitted."""
 
     __slots__ = (
+        "_asked",
         "_balancer",
         "_context",
         "_limiter",
@@ -87,7 +88,9 @@ class _Journey(Generic[R]):
         self._limiter = limiter
         self._context = context
         self._seen_ahead: deque[tuple[R, Candidate]] = deque()
-        self._turned_away: tuple[R, Candidate, CircuitBreaker | None] | None = None
+        #: Whom their breaker or their provider's wish for rest kept from being asked, in the order of the ranking.
+        self._turned_away: list[tuple[R, Candidate, CircuitBreaker | None]] = []
+        self._asked = False
         #: How the strategy broke after the first attempt.
         self.broken: PluginError | None = None
         #: What a limit said when it refused a candidate.
@@ -97,6 +100,9 @@ class _Journey(Generic[R]):
 
     def next(self) -> _Place[R] | None:
         """Return the next place, None at the end."""
+        return self._next_ranked() or self._last_resort()
+
+    def _next_ranked(self) -> _Place[R] | None:
         while True:
             if not self._seen_ahead and not self._look_ahead():
                 return None
@@ -105,21 +111,40 @@ class _Journey(Generic[R]):
                 continue
             breaker = self._balancer.breaker(candidate)
             permit = None if self._cooling(candidate) else breaker.acquire() if breaker is not None else 0
-            if permit is not None:
-                place = _Place(request=request, candidate=candidate, breaker=breaker, permit=permit, leave=None)
-                if self._admitted(place):
-                    return place
-            elif self._turned_away is None:
-                self._turned_away = (request, candidate, breaker)
+            if permit is None:
+                self._turned_away.append((request, candidate, breaker))
+            elif (place := self._place(request, candidate, breaker, permit)) is not None:
+                return place
 
-    def last_resort(self) -> _Place[R] | None:
-        """Return the best candidate that is cooling or has an open breaker: nobody is left without any."""
-        if self._turned_away is None:
-            return None
-        request, candidate, breaker = self._turned_away
-        permit = breaker.force() if breaker is not None else 0
+    def _last_resort(self) -> _Place[R] | None:
+        """Return the next of those that were turned away, so that nobody is left without any.
+
+        Cooling ones come by the time of their return. Unless nobody was asked yet, one that returns after the deadline of the
+        request is passed over, and so is an open breaker: it is forced for want of anybody, and one only.
+        """
+        deadline = self._context.deadline
+        while self._turned_away:
+            entry = min(self._turned_away, key=_by_return)
+            self._turned_away.remove(entry)
+            request, candidate, breaker = entry
+            late = deadline is not None and candidate.live.cooling_until > deadline
+            if not self._fits(candidate) or (late and self._asked):
+                continue
+            permit = breaker.acquire() if breaker is not None else 0
+            if permit is None:
+                if self._asked or breaker is None:
+                    continue
+                permit = breaker.force()
+            if (place := self._place(request, candidate, breaker, permit)) is not None:
+                return place
+        return None
+
+    def _place(self, request: R, candidate: Candidate, breaker: CircuitBreaker | None, permit: int) -> _Place[R] | None:
         place = _Place(request=request, candidate=candidate, breaker=breaker, permit=permit, leave=None)
-        return place if self._admitted(place) else None
+        if not self._admitted(place):
+            return None
+        self._asked = True
+        return place
 
     def renew(self, place: _Place[R]) -> bool:
         """Admit *place* once more, for a retry."""
@@ -178,6 +203,11 @@ class _Journey(Generic[R]):
         return True
 
 
+def _by_return(turned_away: tuple[object, Candidate, object]) -> tuple[bool, float]:
+    live = turned_away[1].live
+    return live.breaker == "open", live.cooling_until
+
+
 class FallbackHandler:
     """Runs a request to its first success."""
 
@@ -217,7 +247,7 @@ class FallbackHandler:
         journey = _Journey(self._pairs(request, context), self._balancer, self._limiter, context)
         number = 0
         error: LLMError | None = None
-        place = journey.next() or journey.last_resort()
+        place = journey.next()
         while place is not None:
             retries = 0
             while True:

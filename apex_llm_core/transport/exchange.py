@@ -50,7 +50,7 @@ class Origin:
 class ShortResponse:
     """An answer whose head has arrived; the part of aiohttp's `ClientResponse` that `AiohttpResponse` uses."""
 
-    __slots__ = ("_connection", "content", "headers", "status")
+    __slots__ = ("__weakref__", "_connection", "content", "headers", "status")
 
     def __init__(self, message: Any, payload: Any, connection: Connection) -> None:
         self.status: int = message.code
@@ -92,6 +92,10 @@ async def exchange(origin: Origin, request: bytes, *, head_only: bool, touch: Ca
         aiohttp.ClientError: as aiohttp itself would.
     """
     connection = await origin.connect()
+    # Bytes that came while nobody asked belong to nobody: the next answer would be that of another request.
+    while connection.protocol is not None and connection.protocol.should_close:
+        connection.close()
+        connection = await origin.connect()
     try:
         touch()
         protocol: Any = connection.protocol

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Control characters but the tab, and halves of surrogate pairs, which have no encoding.
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+#: Two statements of where a body ends are a way to smuggle a second request.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -50,6 +52,8 @@ def check_head(method: str, headers: Mapping[str, str] | None) -> None:
     for name in headers:
         if not _is_token(name):
             raise InvalidRequestError(f"{name!r} is no name of an HTTP header")
+        if name.lower() in _FRAMING:
+            raise InvalidRequestError(f"the header {name!r} is written by the transport, which knows the body")
     # What is printable has nothing unsendable; the test is quick, and hardly ever fails.
     if not "".join(headers.values()).isprintable():
         for name, value in headers.items():
@@ -88,7 +92,7 @@ class AiohttpResponse:
             ServiceUnavailableError: the body broke off, or has more than `max_body_bytes` bytes after decompression.
         """
         content = self._response.content
-        if content.is_eof() and content.exception() is None and content.total_bytes <= self._max_body_bytes:
+        if content.is_eof() and content.exception() is None and self._size() <= self._max_body_bytes:
             # All of a small answer comes with its head.
             return content.read_nowait()
         parts: list[bytes] = []
@@ -123,6 +127,10 @@ class AiohttpResponse:
     def close(self) -> None:
         """Give up the answer; an unread body closes the connection."""
         self._response.close()
+
+    def _size(self) -> int:
+        # The empty body of older versions of aiohttp does not count.
+        return getattr(self._response.content, "total_bytes", 0)
 
     async def _next(self) -> bytes:
         """Return what the next network read brings, empty at the end."""

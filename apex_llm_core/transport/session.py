@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ServiceUnavailableError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: aiohttp writes bytes in one piece up to this size; larger bodies go out in portions, so that the loop stays free.
 _ONE_PIECE = 1 << 20
+
+#: Methods that may be repeated without asking.
+_SAFE = frozenset({"GET", "HEAD"})
 
 #: Addresses whose parsed form is kept.
 _TARGETS_KEPT = 256
@@ -61,6 +65,8 @@ class AiohttpClient:
         self._trust_env = trust_env
         self._proxies: dict[str, str] = {}
         self._session: ClientSession | None = None
+        #: Answers whose body was not there with the head.
+        self._unfinished: WeakSet[ClientResponse | ShortResponse] = WeakSet()
         self._closed = False
 
     async def send(
@@ -87,7 +93,8 @@ class AiohttpClient:
         try:
             if target.origin is not None and proxy is None and not large:
                 request = request_bytes(method, target.url, target.origin, headers, body)
-                response: ClientResponse | ShortResponse = await exchange(
+                send = _send_again if method in _SAFE else exchange
+                response: ClientResponse | ShortResponse = await send(
                     target.origin, request, head_only=method == "HEAD", touch=context.touch
                 )
             else:
@@ -98,6 +105,8 @@ class AiohttpClient:
                 raise
             raise meaning from error
         context.touch()
+        if not response.content.is_eof():
+            self._unfinished.add(response)
         return AiohttpResponse(response, context=context, where=target.where, max_body_bytes=self._max_body_bytes)
 
     @staticmethod
@@ -126,6 +135,9 @@ class AiohttpClient:
     async def close(self) -> None:
         """Close all connections, also those in use; nothing can be sent afterwards."""
         self._closed = True
+        # Closing a connection does not wake who reads from it.
+        for response in list(self._unfinished):
+            response.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -178,6 +190,18 @@ class AiohttpClient:
             retryable=False,
             **concerned(context),
         )
+
+
+async def _send_again(origin: Origin, request: bytes, *, head_only: bool, touch: Callable[[], None]) -> ShortResponse:
+    """As `exchange`, once more when the connection breaks: the other side may just have closed it, being idle."""
+    from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError
+
+    try:
+        return await exchange(origin, request, head_only=head_only, touch=touch)
+    except ClientConnectorError:
+        raise
+    except (ClientOSError, ServerDisconnectedError):
+        return await exchange(origin, request, head_only=head_only, touch=touch)
 
 
 class _Target(NamedTuple):
