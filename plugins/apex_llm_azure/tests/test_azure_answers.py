@@ -146,8 +146,6 @@ def test_usage_that_is_not_told_is_unknown():
         {"choices": [choice({"content": {"a": 1}})]},
         {"choices": [choice({"content": "x"}, True)]},
         {"choices": [{**choice({"content": "x"}), "index": "0"}]},
-        {"choices": [choice({"content": "x"})], "usage": {"completion_tokens": 1}},
-        {"choices": [choice({"content": "x"})], "usage": 7},
     ],
 )
 def test_an_answer_of_another_form_is_a_typed_error(document):

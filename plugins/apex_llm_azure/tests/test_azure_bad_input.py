@@ -292,18 +292,6 @@ CHAT_FORMS = {
     "a call whose arguments are no text": with_call(function={"name": "f", "arguments": {"city": "Oslo"}}),
     "an older call without a name": with_message(function_call={"arguments": "{}"}),
     "an older call whose arguments are no text": with_message(function_call={"name": "f", "arguments": {"a": 1}}),
-    "usage that is none": {**with_choice(), "usage": "much"},
-    "usage without counts": {**with_choice(), "usage": {"tokens": 7}},
-    "counts that are text": {**with_choice(), "usage": {"prompt_tokens": "6", "completion_tokens": "1"}},
-    "counts that are nothing": {**with_choice(), "usage": {"prompt_tokens": None, "completion_tokens": 1}},
-    "details of counts that are none": {
-        **with_choice(),
-        "usage": {"prompt_tokens": 6, "completion_tokens": 1, "prompt_tokens_details": 7},
-    },
-    "cached tokens that are text": {
-        **with_choice(),
-        "usage": {"prompt_tokens": 6, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": "6"}},
-    },
 }
 
 
@@ -333,8 +321,6 @@ STREAM_FORMS = {
     "a call whose name is none": with_piece(function={"name": 7}),
     "a call whose arguments are no text": with_piece(function={"arguments": {"city": "Oslo"}}),
     "an older call whose arguments are no text": with_delta(function_call={"name": "f", "arguments": {"a": 1}}),
-    "usage that is none": {"choices": [], "usage": "much"},
-    "counts that are text": {"choices": [], "usage": {"prompt_tokens": "6", "completion_tokens": "1"}},
 }
 FLOATS = "AACAPwAAAEA="
 EMBEDDING_FORMS = {
@@ -352,7 +338,6 @@ EMBEDDING_FORMS = {
     "no base64": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": "~~~~"}),
     "half a number": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": "AACAPwAA"}),
     "vectors of several lengths": with_vectors({"index": 0, "embedding": FLOATS}, {"index": 1, "embedding": [1.0]}),
-    "usage that is none": {**with_vectors(*({"embedding": FLOATS} for _ in range(2))), "usage": 7},
 }
 IMAGE_FORMS = {
     "nothing": {},
@@ -362,9 +347,37 @@ IMAGE_FORMS = {
     "an entry without an image": {"data": [{"revised_prompt": "a cat"}]},
     "an image that is none": {"data": [{"b64_json": {"data": "AAAA"}}]},
     "an address that is none": {"data": [{"url": 7}]},
-    "usage that is none": {"data": [{"b64_json": "AAAA"}], "usage": 7},
-    "counts that are text": {"data": [{"b64_json": "AAAA"}], "usage": {"input_tokens": "1", "output_tokens": "2"}},
 }
+
+
+USAGE_FORMS = {
+    "none": "much",
+    "without counts": {"tokens": 7},
+    "of text": {"prompt_tokens": "6", "completion_tokens": "1", "input_tokens": "6", "output_tokens": "1"},
+    "of nothing": {"prompt_tokens": None, "completion_tokens": 1, "input_tokens": None, "output_tokens": 1},
+    "of fractions": {"prompt_tokens": 3.0, "completion_tokens": 1, "input_tokens": 3.0, "output_tokens": 1},
+    "with details that are none": {"prompt_tokens": 6, "completion_tokens": 1, "prompt_tokens_details": 7},
+    "with details of text": {
+        "prompt_tokens": 6,
+        "completion_tokens": 1,
+        "prompt_tokens_details": {"cached_tokens": "6"},
+    },
+}
+
+
+@pytest.mark.parametrize("form", USAGE_FORMS)
+def test_an_answer_that_was_paid_for_stands_though_its_usage_cannot_be_read(azure, client, form):
+    usage = USAGE_FORMS[form]
+    azure.faults.add("bad_request", status=200, body={**with_choice(), "usage": usage})
+    assert client.chat(PROMPT).usage is None
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    events = [with_delta(content="Hello"), end, {"choices": [], "usage": usage}]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    azure.faults.add("empty_error", status=200, headers={"content-type": "text/event-stream"}, body=body)
+    stream = client.read(PROMPT)
+    assert (stream.text, stream.error) == ("Hello", None)
+    azure.faults.add("bad_request", status=200, body={"data": [{"b64_json": "AAAA"}], "usage": usage})
+    assert client.image().usage is None
 
 
 @pytest.mark.parametrize("form", CHAT_FORMS)

@@ -100,7 +100,6 @@ def test_any_split_gives_the_same_answer(cuts, end):
 @example(b'data: {"choices": [7]}\n\n', [])
 @example(b'data: {"choices": [{"delta": 7}]}\n\n', [])
 @example(b'data: {"choices": [{"delta": {"tool_calls": 7}}]}\n\n', [])
-@example(b'data: {"choices": [], "usage": {"x": 1}}\n\n', [])
 @example(b'data: {"choices": [{"index": [], "delta": {"content": "x"}}]}\n\n', [])
 @example(b'data: {"choices": [{"delta": {"content": {"x": 1}}}]}\n\ndata: [DONE]\n\n', [])
 @example(b'data: {"choices": [{"delta": {}, "finish_reason": {}}]}\n\ndata: [DONE]\n\n', [])
@@ -150,6 +149,46 @@ def test_a_late_verdict_overrides_the_finish_reason(reason):
     assert [piece.finish_reason for piece in chunks if piece.finish_reason] == ["content_filter"]
     assert chunks[-1].details["content_filter_results"] == {**SAFE, **verdict}
     assert chunks[-1].usage is not None
+
+
+HELD = {"protected_material_text": {"detected": True, "filtered": True}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [chunk({}, finish_reason="content_filter"), chunk({}, finish_reason="stop")],
+        [chunk(content_filter_results=HELD), chunk({}, finish_reason="stop")],
+        [chunk({}, finish_reason="stop"), chunk({}, content_filter_results=HELD)],
+        [chunk({}, finish_reason="stop"), {**chunk(content_filter_results=HELD), "delta": None}],
+        [chunk({}, finish_reason="stop"), chunk({"content": ""}, content_filter_results=HELD)],
+    ],
+    ids=["reason before stop", "annotation before stop", "empty delta", "no delta", "empty text"],
+)
+def test_a_verdict_stands_in_any_order(events):
+    chunks, decoder = decode(sse(*ANSWER[:4], *events) + DONE)
+    assert decoder.done
+    assert [piece.finish_reason for piece in chunks if piece.finish_reason] == ["content_filter"]
+
+
+def test_an_empty_finish_reason_is_none():
+    stream = sse(chunk({"content": "Once upon"}, finish_reason=""), chunk({}, finish_reason=""))
+    assert "finish reason" in decode(stream + DONE)[1].failure.message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"statusCode": 429, "message": "slow down"},
+        {"code": "429", "message": "slow down"},
+        {"object": "error", "message": "slow down"},
+        {**chunk({"content": "x"}), "error": {"message": "slow down"}},
+    ],
+)
+def test_a_failure_in_any_form_is_one(document):
+    decoder = ChatStreamDecoder(lambda said: UnknownError(str(said)))
+    decoder.feed(sse(*ANSWER[:3], document))
+    assert isinstance(decoder.failure, UnknownError)
 
 
 def test_a_milder_annotation_later_does_not_hide_a_verdict():

@@ -81,8 +81,7 @@ def chat_result(
     if not isinstance(entries, list) or not entries:
         raise malformed("without choices", headers)
     try:
-        choices = tuple(map(_choice, entries))
-        usage = usage_of(document.get("usage"))
+        choices = tuple(sorted(map(_choice, entries), key=_index))
     except (AttributeError, KeyError, TypeError) as error:
         raise malformed("with choices of an unknown form", headers) from error
     for choice in choices:
@@ -95,16 +94,21 @@ def chat_result(
         choices=choices,
         model=model,
         provider=provider,
-        usage=usage,
+        usage=usage_of(document.get("usage")),
         request_id=request_id_of(headers),
         details=_details(document, entries, headers, dropped),
     )
 
 
-def usage_of(usage: Mapping[str, Any] | None) -> Usage | None:
-    """Return the token counts the service told, None when it told none."""
-    if not usage:
+def usage_of(usage: Any) -> Usage | None:
+    """Return the token counts the service told, None when it told none that can be read: an answer is worth more."""
+    try:
+        return _usage(usage) if usage else None
+    except (AttributeError, KeyError, TypeError):
         return None
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
     prompt = usage.get("prompt_tokens_details")
     completion = usage.get("completion_tokens_details")
     prompt_tokens = count_of(usage["prompt_tokens"])
@@ -116,6 +120,10 @@ def usage_of(usage: Mapping[str, Any] | None) -> Usage | None:
         cached_tokens=count_of(prompt.get("cached_tokens") or 0) if prompt else 0,
         reasoning_tokens=count_of(completion.get("reasoning_tokens") or 0) if completion else 0,
     )
+
+
+def _index(choice: Choice) -> int:
+    return choice.index
 
 
 def _choice(entry: Mapping[str, Any]) -> Choice:

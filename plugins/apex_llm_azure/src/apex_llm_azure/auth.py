@@ -20,7 +20,7 @@ from apex_llm_azure.tokens import TokenSource
 from apex_llm_azure.workers import Workers
 from apex_llm_core.config import ProviderConfig
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import AuthenticationError, ConfigurationError
+from apex_llm_core.errors import AuthenticationError, ConfigurationError, ServiceUnavailableError
 from apex_llm_core.hookspecs import Runtime
 
 _BEARER = "Bearer "
@@ -155,6 +155,7 @@ class TokenAuthenticator:
         self._runtime = runtime
         self._sources = sources
         self._leased: dict[str, tuple[Hashable, TokenSource]] = {}
+        self._closed = False
 
     async def headers(self, scope: str, context: CallContext) -> dict[str, str]:
         """Return the ``Authorization`` header with a token for *scope*.
@@ -172,15 +173,18 @@ class TokenAuthenticator:
 
     def rejected(self, scope: str, headers: Mapping[str, str]) -> bool:
         """Drop the token in *headers* unless it is a newer one that is kept."""
-        return self._source(scope).reject(headers.get("Authorization", "").removeprefix(_BEARER))
+        return not self._closed and self._source(scope).reject(headers.get("Authorization", "").removeprefix(_BEARER))
 
     async def close(self) -> None:
-        """Give the token sources back."""
+        """Give the token sources back; no token is asked for afterwards."""
+        self._closed = True
         while self._leased:
             _, (key, _) = self._leased.popitem()
             await self._sources.release(key)
 
     def _source(self, scope: str) -> TokenSource:
+        if self._closed:
+            raise ServiceUnavailableError("the provider is shut down: it gets no tokens any more", retryable=False)
         leased = self._leased.get(scope)
         if leased is None:
             leased = self._leased[scope] = self._sources.lease(

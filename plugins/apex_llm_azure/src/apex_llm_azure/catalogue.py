@@ -29,9 +29,7 @@ async def listed_models(client: AzureClient, context: CallContext) -> list[Model
     """
     response = await client.get(client.endpoint.models_url(), context)
     document = await client.read(response)
-    entries = document.get("data")
-    if not isinstance(entries, list):
-        raise malformed("without a list of models", response.headers)
+    entries = _entries(document, response.headers)
     return [_model(entry) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
 
@@ -40,7 +38,7 @@ async def health(client: AzureClient, context: CallContext) -> HealthStatus:
     started = context.clock()
     try:
         response = await client.get(client.endpoint.models_url(), context)
-        await client.read(response)
+        _entries(await client.read(response), response.headers)
     except LLMError as error:
         return HealthStatus(
             status=HealthState.UNAVAILABLE,
@@ -53,6 +51,13 @@ async def health(client: AzureClient, context: CallContext) -> HealthStatus:
         latency=context.clock() - started,
         details=_facts(None, request_id_of(response.headers)) | _region(response.headers),
     )
+
+
+def _entries(document: Mapping[str, Any], headers: Mapping[str, str]) -> list[Any]:
+    entries = document.get("data")
+    if not isinstance(entries, list):
+        raise malformed("without a list of models", headers)
+    return entries
 
 
 def _model(entry: Mapping[str, Any]) -> ModelInfo:

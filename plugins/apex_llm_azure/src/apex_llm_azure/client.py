@@ -9,10 +9,11 @@ from typing import Any
 from apex_llm_azure.answers import parse
 from apex_llm_azure.auth import Authenticator
 from apex_llm_azure.endpoints import Endpoint
+from apex_llm_azure.failure_shapes import is_failure
 from apex_llm_azure.failures import failure, stream_failure
 from apex_llm_core.context import CallContext
 from apex_llm_core.converters import encode
-from apex_llm_core.errors import AuthenticationError, InvalidRequestError, LLMError
+from apex_llm_core.errors import AuthenticationError, InvalidRequestError, LLMError, ServiceUnavailableError
 from apex_llm_core.interfaces import HttpClient, HttpResponse
 
 JSON = "application/json"
@@ -74,7 +75,7 @@ class AzureClient:
             LLMError: it has none, or it is an error in spite of its status.
         """
         document = parse(await response.read(), response.headers)
-        if document.get("error") and "choices" not in document and "data" not in document:
+        if not document.get("choices") and not document.get("data") and is_failure(document):
             raise self.failure_of(document, response.headers)
         return document
 
@@ -99,7 +100,7 @@ class AzureClient:
             error = failure(
                 response.status,
                 response.headers,
-                await response.read(),
+                await _whatever_came(response),
                 quota_after=self._quota_after,
                 now=time.time(),
             )
@@ -111,6 +112,14 @@ class AzureClient:
     async def close(self) -> None:
         """Release the credentials."""
         await self._auth.close()
+
+
+async def _whatever_came(response: HttpResponse) -> bytes:
+    """Return the body of a refusal; one that breaks off leaves the status, which says enough."""
+    try:
+        return await response.read()
+    except ServiceUnavailableError:
+        return b""
 
 
 def body_of(document: Mapping[str, Any]) -> bytes:

@@ -49,7 +49,7 @@ US_GOVERNMENT = Cloud(
     name="us_government",
     authority="https://login.microsoftonline.us",
     dated_scope="https://cognitiveservices.azure.us/.default",
-    v1_scope="https://ai.azure.us/.default",
+    v1_scope="https://cognitiveservices.azure.us/.default",
     suffixes=(".azure.us", ".azure-api.us", ".microsoft.us"),
     resource_suffixes=(
         ".openai.azure.us",
@@ -62,7 +62,7 @@ CHINA = Cloud(
     name="china",
     authority="https://login.partner.microsoftonline.cn",
     dated_scope="https://cognitiveservices.azure.cn/.default",
-    v1_scope="https://ai.azure.cn/.default",
+    v1_scope="https://cognitiveservices.azure.cn/.default",
     suffixes=(".azure.cn", ".azure-api.cn"),
     resource_suffixes=(
         ".openai.azure.cn",

@@ -13,6 +13,9 @@ from apex_llm_core.config import ProviderConfig
 from apex_llm_core.context import CallContext
 from apex_llm_core.models import ModelInfo, ProviderCapabilities
 
+#: Deployments of which it is kept what was learned.
+_KEPT = 256
+
 
 @attrs.define(kw_only=True, eq=False)
 class Deployment:
@@ -58,9 +61,10 @@ class Deployments:
         if found is None:
             base_model = None if candidate is None else candidate.base_model
             found = self._make(key[1], self._declared.get(key[0]) or family_of(base_model))
-            # Callers may name any deployment; a list of them all would grow without end.
-            if key[0] in self._declared:
-                self._known[key] = found
+            # Callers may name any deployment: the oldest give way, and with them what was learned.
+            if len(self._known) >= max(_KEPT, len(self._declared)):
+                del self._known[next(iter(self._known))]
+            self._known[key] = found
         return found
 
     def capabilities(self) -> ProviderCapabilities:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from array import array
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from apex_llm_azure.answers import malformed, request_id_of
@@ -14,15 +14,19 @@ from apex_llm_azure.client import AzureClient, body_of
 from apex_llm_azure.deployments import Deployment
 from apex_llm_azure.endpoints import Endpoint
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import LLMError
+from apex_llm_core.errors import InvalidRequestError, LLMError
 from apex_llm_core.models import EmbeddingResult, EmbedRequest, Usage
 
 #: The service takes so many tokens in one call. A token has two bytes of UTF-8 at the least, in any usual text.
 _BYTES_PER_CALL = 2 * 300_000
+#: What `extra` may not set, since it would contradict the request itself.
+_OURS = frozenset({"input", "model"})
 #: After so many decoded vectors other tasks get a turn.
 _VECTORS_PER_TURN = 64
 
 Vector = tuple[float, ...]
+#: Vectors, token count, request id.
+_Answer = tuple[list[Vector], int | None, str | None]
 
 
 async def embed(
@@ -45,12 +49,17 @@ async def embed(
     """
     url = endpoint.url("embeddings", deployment.name)
     gate = asyncio.Semaphore(concurrency)
+    # What was paid for stays with the request: a further attempt asks for the rest only.
+    kept: dict[tuple[str, ...], _Answer] = context.state.setdefault(f"apex_llm_azure {url} {request.options}", {})
 
-    async def call(texts: Sequence[str]) -> tuple[list[Vector], int | None, str | None]:
-        async with gate:
-            response = await client.post(url, body_of(_body(request, texts, deployment)), context, scope=scope)
-            document = await client.read(response)
-        return await _vectors(document, response.headers, len(texts))
+    async def call(texts: tuple[str, ...]) -> _Answer:
+        answer = kept.get(texts)
+        if answer is None:
+            async with gate:
+                response = await client.post(url, body_of(_body(request, texts, deployment)), context, scope=scope)
+                document = await client.read(response)
+            answer = kept[texts] = await _vectors(document, response.headers, len(texts))
+        return answer
 
     batches = split(request.texts, batch)
     if len(batches) == 1:
@@ -74,9 +83,9 @@ async def embed(
     )
 
 
-def split(texts: Sequence[str], batch: int) -> list[Sequence[str]]:
+def split(texts: tuple[str, ...], batch: int) -> list[tuple[str, ...]]:
     """Return *texts* in lists of at most *batch*, none of which exceeds the tokens of one call unless a single text does."""
-    batches: list[Sequence[str]] = []
+    batches: list[tuple[str, ...]] = []
     start = size = 0
     for position, text in enumerate(texts):
         length = len(text.encode("utf-8", "surrogatepass"))
@@ -88,7 +97,7 @@ def split(texts: Sequence[str], batch: int) -> list[Sequence[str]]:
     return batches
 
 
-def _body(request: EmbedRequest, texts: Sequence[str], deployment: Deployment) -> dict[str, Any]:
+def _body(request: EmbedRequest, texts: tuple[str, ...], deployment: Deployment) -> dict[str, Any]:
     options = request.options
     body: dict[str, Any] = {"model": deployment.name, "input": list(texts), "encoding_format": "base64"}
     if options.dimensions is not None:
@@ -96,13 +105,14 @@ def _body(request: EmbedRequest, texts: Sequence[str], deployment: Deployment) -
     if options.user is not None:
         body["user"] = options.user
     if options.extra:
-        body.update({name: value for name, value in options.extra.items() if name not in ("input", "model")})
+        ours = _OURS & options.extra.keys()
+        if ours:
+            raise InvalidRequestError(f"extra may not set {', '.join(sorted(ours))}: the request itself does")
+        body.update(options.extra)
     return body
 
 
-async def _vectors(
-    document: Mapping[str, Any], headers: Mapping[str, str], count: int
-) -> tuple[list[Vector], int | None, str | None]:
+async def _vectors(document: Mapping[str, Any], headers: Mapping[str, str], count: int) -> _Answer:
     entries = document.get("data")
     if not isinstance(entries, list) or len(entries) != count:
         found = len(entries) if isinstance(entries, list) else "no"
@@ -114,12 +124,12 @@ async def _vectors(
             if position % _VECTORS_PER_TURN == _VECTORS_PER_TURN - 1:
                 await asyncio.sleep(0)
         vectors = [found_vectors[position] for position in range(count)]
-        usage = document.get("usage") or {}
-        tokens = usage.get("prompt_tokens")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise malformed("with vectors of an unknown form", headers) from error
     if not vectors[0] or len(set(map(len, vectors))) > 1:
         raise malformed("with empty vectors, or some of another length", headers)
+    usage = document.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return vectors, tokens if isinstance(tokens, int) else None, request_id_of(headers)
 
 

@@ -80,10 +80,6 @@ class Endpoint:
         """Return the same resource on the dated surface; one that is there already keeps its version."""
         return self if self.surface == "dated" else attrs.evolve(self, surface="dated", api_version=api_version)
 
-    def v1(self) -> Endpoint:
-        """Return the same resource on the v1 surface, without a version; one that is there already keeps its own."""
-        return self if self.surface == "v1" else attrs.evolve(self, surface="v1", api_version="")
-
     @staticmethod
     def _with_version(url: str, version: str) -> str:
         return f"{url}?api-version={version}" if version else url

@@ -41,6 +41,13 @@ _FILTER_KEYS = ("content_filter_result", "content_filter_results", "contentFilte
 _NOTHING: Mapping[str, Any] = {}
 
 
+def is_failure(document: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object that came under a good status reports a failure all the same."""
+    if document.get("error") or document.get("object") == "error":
+        return True
+    return "choices" not in document and "message" in document and ("statusCode" in document or "code" in document)
+
+
 @attrs.frozen(kw_only=True)
 class Report:
     """What a failed answer says; "" and None where it does not."""
@@ -185,4 +192,4 @@ def shortened(text: str, limit: int = SHOWN) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
-__all__ = ["SHOWN", "Report", "one_line", "read_body", "read_document", "shortened"]
+__all__ = ["SHOWN", "Report", "is_failure", "one_line", "read_body", "read_document", "shortened"]

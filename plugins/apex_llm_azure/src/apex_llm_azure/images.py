@@ -136,22 +136,21 @@ def _result(
     entries = document.get("data")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise malformed("without a list of images", headers)
-    images: list[str] = []
-    for entry in entries:
-        image = entry.get("b64_json") or entry.get("url")
-        if not image:
-            if filtered(entry.get("content_filter_results")) or filtered(entry.get("prompt_filter_results")):
-                raise ContentFilterError(
-                    "an image was held back by a content filter; change the prompt",
-                    status_code=200,
-                    request_id=request_id_of(headers),
-                    details={name: entry[name] for name in _FILTERS if name in entry},
-                )
-            raise malformed("with an entry that has no image", headers)
-        if not isinstance(image, str):
-            raise malformed("with an image that is no text", headers)
-        images.append(image)
-    encoded = "b64_json" in entries[0]
+    found = [(entry.get("b64_json") or entry.get("url"), entry) for entry in entries]
+    images = [image for image, _ in found if image]
+    held_back = [entry for image, entry in found if not image]
+    if not all(_is_held_back(entry) for entry in held_back):
+        raise malformed("with an entry that has no image", headers)
+    if not images:
+        raise ContentFilterError(
+            "the images were held back by a content filter; change the prompt",
+            status_code=200,
+            request_id=request_id_of(headers),
+            details={name: held_back[0][name] for name in _FILTERS if name in held_back[0]},
+        )
+    if not all(isinstance(image, str) for image in images):
+        raise malformed("with an image that is no text", headers)
+    encoded = any("b64_json" in entry for entry in entries)
     kept = [{name: entry[name] for name in ("revised_prompt", *_FILTERS) if entry.get(name)} for entry in entries]
     details: dict[str, Any] = {"images": kept} if any(kept) else {}
     if dropped:
@@ -161,7 +160,7 @@ def _result(
         model=model,
         provider=provider,
         media_type=f"image/{document.get('output_format') or output_format}" if encoded else None,
-        usage=_usage(document.get("usage"), headers),
+        usage=_usage(document.get("usage")),
         request_id=request_id_of(headers),
         details=details or None,
     )
@@ -170,13 +169,16 @@ def _result(
 _FILTERS = ("content_filter_results", "prompt_filter_results")
 
 
-def _usage(usage: Any, headers: Mapping[str, str]) -> Usage | None:
-    if not usage:
-        return None
+def _is_held_back(entry: Mapping[str, Any]) -> bool:
+    return any(filtered(entry.get(name)) for name in _FILTERS)
+
+
+def _usage(usage: Any) -> Usage | None:
     try:
         return Usage(prompt_tokens=count_of(usage["input_tokens"]), completion_tokens=count_of(usage["output_tokens"]))
-    except (KeyError, TypeError) as error:
-        raise malformed("with token counts of an unknown form", headers) from error
+    except (KeyError, TypeError):
+        # Images that were paid for are worth more than their count.
+        return None
 
 
 __all__ = ["generate_images"]

@@ -35,8 +35,8 @@ from apex_llm_core.models import (
     ProviderCapabilities,
 )
 
-#: Seconds that the end of a stream may take after its last event; the connection is given up then.
-_DRAIN = 1.0
+#: Seconds that the end of a stream may take after its last event; a new connection costs no more than waiting longer.
+_DRAIN = 0.05
 
 
 class AzureProvider:
@@ -59,7 +59,7 @@ class AzureProvider:
             lambda: runtime.http,
             auth,
             endpoint,
-            scope=settings.scope or endpoint.cloud.scope(endpoint.surface),
+            scope=settings.scope or endpoint.scope,
             spillover=settings.spillover_deployment,
             quota_after=settings.quota_after,
         )
@@ -196,7 +196,7 @@ class AzureProvider:
         endpoint = self._client.endpoint
         if self._settings.embeddings_surface == "dated" or (self._by_token and not self._settings.embeddings_surface):
             endpoint = endpoint.dated()
-        return endpoint, self._settings.scope or endpoint.cloud.scope(endpoint.surface)
+        return endpoint, self._settings.scope or endpoint.scope
 
 
 async def _drain(reads: AsyncGenerator[bytes, None]) -> None:

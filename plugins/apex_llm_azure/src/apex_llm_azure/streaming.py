@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from apex_llm_azure.answers import FINISH_REASONS, count_of, text_of, usage_of
+from apex_llm_azure.failure_shapes import is_failure
 from apex_llm_azure.filters import filtered, merged, prompt_results
 from apex_llm_core.converters import decode
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
@@ -57,6 +58,8 @@ class ChatStreamDecoder:
         #: By choice: the annotations so far, and the finish reason that is held back.
         self._annotations: dict[int, Mapping[str, Any]] = {}
         self._finish: dict[int, str] = {}
+        #: Choices of which a filter held something back after it was sent.
+        self._taken_back: set[int] = set()
         self._usage: Usage | None = None
         self._told: dict[str, Any] = dict(told)
         #: No event has named the model yet.
@@ -120,7 +123,8 @@ class ChatStreamDecoder:
                         if (
                             delta
                             and len(delta) == 1
-                            and type(text := delta.get("content")) is str
+                            and (text := delta.get("content"))
+                            and type(text) is str
                             and choice.get("finish_reason") is None
                             and choice.get("logprobs") is None
                             and type(index := choice.get("index", 0)) is int
@@ -128,12 +132,11 @@ class ChatStreamDecoder:
                             # What nearly every event is.
                             annotations = choice.get("content_filter_results")
                             if annotations and annotations != self._annotations.get(index):
-                                self._annotate(index, annotations, late=False)
-                            if text:
-                                chunks.append(text_chunk(text, index))
+                                self._annotate(index, annotations)
+                            chunks.append(text_chunk(text, index))
                         else:
                             self._take_rare(choice, chunks)
-                if not choices or self._unnamed or document.get("usage") is not None:
+                if not choices or self._unnamed or document.get("usage") is not None or "error" in document:
                     self._take_aside(document)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 self._fail(f"an event of the stream has an unknown form ({type(error).__name__})", error)
@@ -176,9 +179,8 @@ class ChatStreamDecoder:
         delta = choice.get("delta") or _NOTHING
         reason = choice.get("finish_reason")
         annotations = choice.get("content_filter_results")
-        if annotations:
-            self._annotate(index, annotations, late="delta" not in choice)
-        if reason is not None:
+        # Some gateways write "" where the service writes null.
+        if reason and self._finish.get(index) != "content_filter":
             self._finish[index] = FINISH_REASONS.get(reason) or text_of(reason)
         logprobs = choice.get("logprobs")
         refusal = delta.get("refusal")
@@ -191,6 +193,11 @@ class ChatStreamDecoder:
         details = {name: delta[name] for name in ("context", "audio") if delta.get(name)}
         if refusal:
             details["refusal"] = refusal
+        if annotations:
+            self._annotate(index, annotations)
+            if filtered(annotations) and not (text or calls):
+                # A verdict on what the caller has already: it is to be taken back, whatever the model says of its end.
+                self._taken_back.add(index)
         if text or reasoning or calls or details or logprobs:
             chunks.append(
                 ChatGenerationChunk(
@@ -203,16 +210,13 @@ class ChatStreamDecoder:
                 )
             )
 
-    def _annotate(self, index: int, annotations: Mapping[str, Any], *, late: bool) -> None:
+    def _annotate(self, index: int, annotations: Mapping[str, Any]) -> None:
         known = self._annotations.get(index)
         self._annotations[index] = annotations if known is None else merged(known, annotations)
-        if late and index in self._finish and filtered(annotations):
-            # What the caller has of it is to be taken back, whatever the model said first.
-            self._finish[index] = "content_filter"
 
     def _take_aside(self, document: Mapping[str, Any]) -> None:
         """Take what stands beside the choices."""
-        if document.get("error"):
+        if is_failure(document):
             self.failure = self._failure_of(document)
             return
         if _BROKEN in document:
@@ -247,7 +251,7 @@ class ChatStreamDecoder:
                     details["prompt_filter_results"] = self._prompt
             chunks.append(
                 ChatGenerationChunk(
-                    finish_reason=reason,
+                    finish_reason="content_filter" if index in self._taken_back else reason,
                     usage=self._usage if index == last else None,
                     index=index,
                     details=details or None,

@@ -12,9 +12,9 @@ Ts = TypeVarTuple("Ts")
 
 
 class Workers:
-    """A few threads, started at the first call and again after `close`."""
+    """A few threads, started as calls need them: one authority that does not answer must not delay the others."""
 
-    def __init__(self, count: int = 2) -> None:
+    def __init__(self, count: int = 8) -> None:
         self._count = count
         self._pool: ThreadPoolExecutor | None = None
 
