@@ -98,11 +98,6 @@ class SseDecoder:
         self._searched = 0
         return _events(rest)
 
-    @property
-    def buffered(self) -> int:
-        """Bytes of an event that is not complete yet."""
-        return len(self._pending)
-
     def _begin(self, data: bytes) -> bytes:
         seen = (self._beginning or b"") + data
         if len(seen) < len(_BOM) and _BOM.startswith(seen):

@@ -714,12 +714,6 @@ def test_request_id_of_the_gateway_counts_first_in_any_case(make):
     assert failure(500, make({}), b"").request_id is None
 
 
-def test_what_was_asked_for_stands_first():
-    assert failure(503, {}, b"", what="deployment 'd'").message.startswith(
-        "deployment 'd': HTTP 503 without a message; "
-    )
-
-
 # --- inside a stream ------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from apex_llm_azure.provider import AzureProvider
 from apex_llm_azure.settings import AzureSettings
 
 from apex_llm_core.config import AuthConfig, ProviderConfig
-from apex_llm_core.errors import AuthenticationError, ContentFilterError, ServiceUnavailableError
+from apex_llm_core.errors import AuthenticationError, ContentFilterError, InvalidRequestError, ServiceUnavailableError
 from apex_llm_core.models import EmbeddingOptions, EmbedRequest
 from apex_llm_core.testing import FakeRuntime, make_context, run_virtual
 
@@ -119,3 +119,10 @@ def test_a_refusal_whose_body_breaks_off_keeps_its_status():
     request = EmbedRequest(texts=("a",), model="m", options=EmbeddingOptions())
     with pytest.raises(AuthenticationError):
         run_virtual(provider.apex_embed(request, make_context()))
+
+
+def test_dimensions_of_a_model_that_has_one_length_are_refused_before_the_call(azure):
+    with azure.client(models=("text-embedding-ada-002",)) as client:
+        with pytest.raises(InvalidRequestError, match="one length"):
+            client.embed(["a"], model="text-embedding-ada-002", dimensions=8)
+        assert len(azure.emulator.journal) == 0

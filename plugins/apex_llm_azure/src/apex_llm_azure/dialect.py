@@ -10,7 +10,7 @@
     reasoning_effort, developer role   2024-12-01-preview          everything that does not reason
     images/edits                       2025-04-01-preview
 
-    max_tokens, temperature, top_p, presence_penalty, frequency_penalty, logprobs, logit_bias: not for models that reason
+    max_tokens, temperature, top_p, presence_penalty, frequency_penalty, logprobs: not for models that reason
     stop: not for o3, o4-mini and gpt-5
 
 What nobody declared is tried: `corrected` mends the request by the service's own words where the guess was wrong.
@@ -39,7 +39,7 @@ class Dialect:
     stream_options: bool
     reasoning_effort: bool
     parallel_tool_calls: bool
-    #: temperature, top_p, presence_penalty, frequency_penalty, logit_bias.
+    #: temperature, top_p, presence_penalty, frequency_penalty.
     sampling: bool
     #: logprobs, top_logprobs.
     logprobs: bool

@@ -13,6 +13,7 @@ from apex_llm_azure.answers import malformed, request_id_of
 from apex_llm_azure.client import AzureClient, body_of
 from apex_llm_azure.deployments import Deployment
 from apex_llm_azure.endpoints import Endpoint
+from apex_llm_azure.families import UNKNOWN
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import InvalidRequestError, LLMError
 from apex_llm_core.models import EmbeddingResult, EmbedRequest, Usage
@@ -101,6 +102,10 @@ def _body(request: EmbedRequest, texts: tuple[str, ...], deployment: Deployment)
     options = request.options
     body: dict[str, Any] = {"model": deployment.name, "input": list(texts), "encoding_format": "base64"}
     if options.dimensions is not None:
+        if deployment.family is not UNKNOWN and not deployment.family.dimensions_adjustable:
+            raise InvalidRequestError(
+                f"dimensions: {deployment.family.name} gives vectors of one length only; leave it out, or use a text-embedding-3 model"
+            )
         body["dimensions"] = options.dimensions
     if options.user is not None:
         body["user"] = options.user

@@ -108,7 +108,6 @@ def failure(
     body: bytes,
     *,
     quota_after: float = 3600.0,
-    what: str = "",
     now: float | None = None,
 ) -> LLMError:
     """Return the error that an answer other than a good one means; nothing in *body* makes this raise.
@@ -118,10 +117,9 @@ def failure(
         headers: of the answer; look-up ignores case.
         body: of the answer, whatever it is.
         quota_after: seconds; a wait of so many or more is a used-up quota, not a rate limit.
-        what: what was asked for, to stand first in the message.
         now: the wall clock in seconds since the epoch, for waits given as a date.
     """
-    return _error(read_body(body), status, headers, quota_after=quota_after, what=what, now=now)
+    return _error(read_body(body), status, headers, quota_after=quota_after, now=now)
 
 
 def stream_failure(
@@ -130,15 +128,14 @@ def stream_failure(
     headers: Mapping[str, str],
     status: int = 200,
     quota_after: float = 3600.0,
-    what: str = "",
     now: float | None = None,
 ) -> LLMError:
     """Return the error that *event* of a stream (``data: {"error": …}``) means; arguments as in `failure`."""
-    return _error(read_document(event), status, headers, quota_after=quota_after, what=what, now=now)
+    return _error(read_document(event), status, headers, quota_after=quota_after, now=now)
 
 
 def _error(
-    report: Report, status: int, headers: Mapping[str, str], *, quota_after: float, what: str, now: float | None
+    report: Report, status: int, headers: Mapping[str, str], *, quota_after: float, now: float | None
 ) -> LLMError:
     told = _told_status(report, status)
     kind = _kind(report, told)
@@ -149,7 +146,7 @@ def _error(
             kind, delay = Kind.QUOTA_EXCEEDED_ERROR, explicit
     said = shortened(report.message).removesuffix(".") or f"HTTP {status} without a message"
     next_step = advice(kind, told, report, target=_target(headers))
-    message = f"{what}: {said}; {next_step}" if what else f"{said}; {next_step}"
+    message = f"{said}; {next_step}"
     redirected = 300 <= status < 400 and kind is Kind.SERVICE_UNAVAILABLE_ERROR
     return ERROR_CLASSES[kind](
         message,

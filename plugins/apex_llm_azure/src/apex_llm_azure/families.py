@@ -29,8 +29,6 @@ class Family:
     max_output_tokens: int | None = None
     #: Words of the core's vocabulary (text, chat, stream, tools, vision, json, reasoning, embed, image, audio).
     capabilities: frozenset[str] = frozenset()
-    #: Numbers in an embedding unless the request asks for fewer.
-    dimensions: int | None = None
     #: A request may ask for fewer dimensions.
     dimensions_adjustable: bool = False
     #: Answers can be held to a JSON Schema.
@@ -88,12 +86,11 @@ def _responses_only(family: Family) -> Family:
     return attrs.evolve(family, capabilities=frozenset())
 
 
-def _embedding(name: str, dimensions: int, *, adjustable: bool = True) -> Family:
+def _embedding(name: str, *, adjustable: bool = True) -> Family:
     return Family(
         name=name,
         max_tokens=8_192,
         capabilities=_set("embed"),
-        dimensions=dimensions,
         dimensions_adjustable=adjustable,
     )
 
@@ -141,9 +138,9 @@ _KNOWN = (
     _gpt_5("gpt-5.4-mini"),
     _gpt_5("gpt-5.4-nano"),
     _responses_only(_gpt_5("gpt-5.4-pro", 1_050_000)),
-    _embedding("text-embedding-ada-002", 1_536, adjustable=False),
-    _embedding("text-embedding-3-small", 1_536),
-    _embedding("text-embedding-3-large", 3_072),
+    _embedding("text-embedding-ada-002", adjustable=False),
+    _embedding("text-embedding-3-small"),
+    _embedding("text-embedding-3-large"),
     _image("dall-e-3"),
     _image("gpt-image-1"),
     _image("gpt-image-1-mini"),
