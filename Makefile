@@ -44,7 +44,7 @@ $(VENV)/installed: $(METADATA)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "apex-llm needs Python 3.11 or later; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt pip setuptools
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[yaml]' $(addprefix -e ./,$(PLUGINS))
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[yaml]' $(addprefix -e ./,$(PLUGINS:%/apex_llm_mock=%/apex_llm_mock[emulate]))
 	@touch $@
 
 $(VENV)/developing: $(VENV)/installed

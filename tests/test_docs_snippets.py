@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -29,6 +30,7 @@ from apex_llm_core.plugin.discovery import EXTENSIONS, discover
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     "README.md",
+    "docs/using.md",
     "docs/writing-a-provider.md",
     "docs/writing-a-strategy.md",
     "docs/writing-a-middleware.md",
@@ -204,7 +206,7 @@ def test_links_lead_somewhere(document):
 
 def test_what_the_readme_installs_exists():
     lines = re.findall(r"^pip install (.*?)(?: +#.*)?$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    paths = [path for line in lines for path in line.split()]
+    paths = [re.sub(r"\[\w+\]$", "", path) for line in lines for path in shlex.split(line)]
     assert "." in paths
     assert [path for path in paths if not (ROOT / path / "pyproject.toml").is_file()] == []
 

@@ -79,7 +79,7 @@ class TestWays:
     @pytest.mark.parametrize(
         ("auth_type", "credentials", "message"),
         [
-            ("api_key", {}, "api_key: missing; type 'api_key' needs it"),
+            ("api_key", {}, "lacks 'api_key', which type 'api_key' needs"),
             ("api_key", {"api_kei": "k"}, "api_kei: type 'api_key' does not take it; did you mean 'api_key'?"),
             ("api_key", {"api_key": "k", "client_secret": "s"}, "client_secret: type 'api_key' does not take it"),
             ("api_key", {"api_key": 5}, "api_key: must be text, not int"),
@@ -87,8 +87,8 @@ class TestWays:
             ("azure_ad", {}, "needs one of client_secret, certificate_path, .*managed_identity = true"),
             ("azure_ad", APP, "needs one of client_secret"),
             ("azure_ad", APP | {"client_secrett": "s"}, "did you mean 'client_secret'?"),
-            ("azure_ad", {"client_id": "app", "client_secret": "s"}, "tenant_id: missing; client_secret needs it"),
-            ("azure_ad", {"tenant_id": "t", "device_code": True}, "client_id: missing; device_code needs it"),
+            ("azure_ad", {"client_id": "app", "client_secret": "s"}, "lacks 'tenant_id', which client_secret needs"),
+            ("azure_ad", {"tenant_id": "t", "device_code": True}, "lacks 'client_id', which device_code needs"),
             (
                 "azure_ad",
                 APP | {"client_secret": "s", "certificate_path": "c"},

@@ -61,7 +61,7 @@ PASTED = [
     ("https://gw.example/api/projects/p", "https://gw.example/api/projects/p", "v1", "", ""),
     ("http://127.0.0.1:8080", "http://127.0.0.1:8080", "v1", "", ""),
     ("http://localhost:80/openai", "http://localhost", "v1", "", ""),
-    ("localhost:8080/openai/v1", "https://localhost:8080", "v1", "", ""),
+    ("localhost:8080/openai/v1", "http://localhost:8080", "v1", "", ""),
     ("http://[::1]:8080/openai/v1", "http://[::1]:8080", "v1", "", ""),
     ("https://[2001:DB8:0:0::1]/", "https://[2001:db8::1]", "v1", "", ""),
     ("https://bücher.example/openai", "https://xn--bcher-kva.example", "v1", "", ""),

@@ -42,7 +42,7 @@ def read(process):
     """Return the facts that were printed, and the configuration behind them."""
     facts = {}
     while line := process.stdout.readline().rstrip("\n"):
-        name, _, value = line.partition(": ")
+        name, _, value = line.removeprefix("# ").partition(": ")
         facts[name] = value
     lines = []
     tables = 2 if "ca file" in facts else 1

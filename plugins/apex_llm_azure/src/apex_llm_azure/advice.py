@@ -95,7 +95,9 @@ def _not_found(text: str, code: str, status: int) -> str:
 def _invalid(text: str, code: str) -> str:
     if "api version" in text or "api-version" in text or "unsupportedapiversion" in code:
         return "correct options.api_version: dated versions belong to the dated surface, /openai/v1 needs none"
-    if code in {"unsupported_parameter", "unsupported_value", "unknown_parameter"}:
+    if code == "unknown_parameter":
+        return "leave it out: this version or model does not know it"
+    if code in {"unsupported_parameter", "unsupported_value"}:
         return (
             "leave it out, or declare the deployment's base_model so that it is left out in time "
             "(options.unsupported_parameters = 'drop')"

@@ -180,7 +180,7 @@ def _check_names(given: Mapping[str, Any], taken: set[str] | frozenset[str], wha
 
 def _value(given: Mapping[str, Any], name: str, what: str) -> Value:
     if name not in given:
-        raise ConfigurationError(f"{_PLACE}.{name}: missing; {what} needs it")
+        raise ConfigurationError(f"{_PLACE} lacks {name!r}, which {what} needs")
     value = given[name]
     if not isinstance(value, (str, Secret)):
         raise ConfigurationError(f"{_PLACE}.{name}: must be text, not {type(value).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import attrs
@@ -11,6 +12,7 @@ from apex_llm_azure.endpoints import Endpoint
 from apex_llm_azure.families import FAMILIES, UNKNOWN, Family, family_of
 from apex_llm_core.config import ProviderConfig
 from apex_llm_core.context import CallContext
+from apex_llm_core.errors import ConfigurationWarning, nearest
 from apex_llm_core.models import ModelInfo, ProviderCapabilities
 
 #: Deployments of which it is kept what was learned.
@@ -47,6 +49,8 @@ class Deployments:
     """The configured deployments, and those that requests name without configuration."""
 
     def __init__(self, config: ProviderConfig, endpoint: Endpoint) -> None:
+        for model in config.models:
+            _doubt(config.name, model.base_model)
         self._endpoint = endpoint
         self._declared = {model.id: family_of(model.base_model or model.id) for model in config.models}
         #: By generic id and deployment name; the first is what tells the family.
@@ -88,6 +92,15 @@ class Deployments:
             dialect=dialect_of(self._endpoint, family),
             chat_url=self._endpoint.url("chat/completions", name),
         )
+
+
+def _doubt(provider: str, base_model: str | None) -> None:
+    """Warn of a declared model that nobody knows but that looks like a known one."""
+    if base_model and family_of(base_model) is UNKNOWN:
+        hint = nearest(base_model, FAMILIES)
+        if "did you mean" in hint:
+            text = f"provider {provider!r}: base_model {base_model!r} is no model that is known here{hint}"
+            warnings.warn(text, ConfigurationWarning, stacklevel=2)
 
 
 def model_info(model_id: str, family: Family, *, description: str | None = None) -> ModelInfo:

@@ -19,6 +19,7 @@ _LONGEST = 2048
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PORTS = {"https": 443, "http": 80}
 #: Space, control characters, the backslash that some clients read as a slash, and halves of surrogate pairs.
+_HERE = re.compile(r"(localhost|127(?:\.\d{1,3}){3}|\[::1\])(?=[:/]|$)", re.IGNORECASE)
 _UNUSABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\\ud800-\udfff\u2028\u2029]")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 #: What may stand unescaped in a segment of a path.
@@ -92,8 +93,12 @@ def _split(text: str) -> tuple[SplitResult, str]:
         raise ValueError(f"the endpoint has more than {_LONGEST} characters; write {_EXAMPLE}")
     if _UNUSABLE.search(text):
         raise ValueError(f"the endpoint has a space, a backslash or a control character; write {_EXAMPLE}")
+    if text.startswith(("env:", "file:")) and not _SCHEME.match(text):
+        raise ValueError("references such as env:NAME stand in auth.credentials only; write the endpoint itself")
     if not _SCHEME.match(text):
-        text = "https://" + text.removeprefix("//")
+        text = text.removeprefix("//")
+        # On this machine nobody speaks https without saying so.
+        text = f"{'http' if _HERE.match(text) else 'https'}://{text}"
     if "#" in text:
         raise ValueError("the endpoint has a fragment ('#…'); remove it")
     try:

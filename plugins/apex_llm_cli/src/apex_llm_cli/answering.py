@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from apex_llm_cli.failures import warn
 from apex_llm_cli.options import Invocation
 from apex_llm_cli.output import is_terminal, print_dim, print_document, to_json, write
 
@@ -35,7 +36,8 @@ async def print_whole(answer: Awaitable[Answer], text_of: Callable[[Answer], str
             seconds=time.monotonic() - started,
             attempts=len(result.attempts),
             finish_reason=result.finish_reason,
-        )
+        ),
+        result.finish_reason,
     )
 
 
@@ -69,7 +71,8 @@ async def print_stream(stream: ChatStream, invocation: Invocation) -> None:
             seconds=time.monotonic() - started,
             attempts=len(stream.attempts),
             finish_reason=finish_reason,
-        )
+        ),
+        finish_reason,
     )
 
 
@@ -117,9 +120,15 @@ def describe_answer(
     return ", ".join(facts)
 
 
-def _print_footer(line: str) -> None:
+#: Ends after which what was printed is not the answer.
+_CUT = frozenset({"content_filter", "length"})
+
+
+def _print_footer(line: str, finish_reason: str | None) -> None:
     if is_terminal(sys.stderr):
         print_dim(line)
+    elif finish_reason in _CUT:
+        warn(f"the answer was ended by {finish_reason}: it is not whole")
 
 
 __all__ = ["describe_answer", "print_stream", "print_whole"]

@@ -139,7 +139,8 @@ def _print(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> N
     if as_json:
         print_document({**facts, "deployments": emulator.deployments, "configuration": snippet})
     else:
-        write("".join(f"{name.replace('_', ' ')}: {value}\n" for name, value in facts.items()) + f"\n{snippet}")
+        # Comments, so that the whole output is a configuration file.
+        write("".join(f"# {name.replace('_', ' ')}: {value}\n" for name, value in facts.items()) + f"\n{snippet}")
 
 
 __all__ = ["azure", "command"]

@@ -48,7 +48,11 @@ class FaultOrder:
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {**attrs.asdict(self, recurse=False), "headers": dict(self.headers), "body": repr(self.body)}
+        return {
+            **attrs.asdict(self, recurse=False),
+            "headers": dict(self.headers),
+            "body": None if self.body is None else repr(self.body),
+        }
 
 
 class FaultQueue:
