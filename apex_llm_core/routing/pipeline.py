@@ -29,8 +29,9 @@ from apex_llm_core.plugin.registry import ProviderRegistry
 from apex_llm_core.policies.deadline import Sweeper, Watch
 from apex_llm_core.policies.limits import Limiter, Refusal
 from apex_llm_core.routing.delivery import Opened, delivered, truncated
-from apex_llm_core.routing.fallback import FallbackHandler, refusal
+from apex_llm_core.routing.fallback import FallbackHandler
 from apex_llm_core.routing.flight import Flight
+from apex_llm_core.routing.journey import refusal
 from apex_llm_core.routing.outcome import Result, defect, settled, tell, tell_failure
 from apex_llm_core.routing.router import Router
 
