@@ -14,6 +14,7 @@ from apex_llm_azure.client import AzureClient, body_of
 from apex_llm_azure.deployments import Deployment
 from apex_llm_azure.endpoints import Endpoint
 from apex_llm_azure.families import UNKNOWN
+from apex_llm_azure.requests import add_extra
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import InvalidRequestError, LLMError
 from apex_llm_core.models import EmbeddingResult, EmbedRequest, Usage
@@ -109,11 +110,7 @@ def _body(request: EmbedRequest, texts: tuple[str, ...], deployment: Deployment)
         body["dimensions"] = options.dimensions
     if options.user is not None:
         body["user"] = options.user
-    if options.extra:
-        ours = _OURS & options.extra.keys()
-        if ours:
-            raise InvalidRequestError(f"extra may not set {', '.join(sorted(ours))}: the request itself does")
-        body.update(options.extra)
+    add_extra(body, options.extra, ours=_OURS)
     return body
 
 

@@ -13,6 +13,7 @@ from apex_llm_azure.client import JSON, AzureClient, body_of
 from apex_llm_azure.deployments import Deployment
 from apex_llm_azure.filters import filtered
 from apex_llm_azure.multipart import Field, multipart
+from apex_llm_azure.requests import add_extra, refuse_dropped
 from apex_llm_core.context import CallContext
 from apex_llm_core.converters import encode
 from apex_llm_core.errors import ContentFilterError, InvalidRequestError
@@ -83,16 +84,9 @@ def _document(
     if older:
         # The newer family always answers so, and refuses to be told.
         document["response_format"] = "b64_json"
-    if dropped and unsupported == "error":
-        raise InvalidRequestError(
-            f"{', '.join(dropped)}: not taken by the model behind deployment {deployment.name!r}; "
-            "leave it out, or set options.unsupported_parameters = 'drop'"
-        )
-    if options.extra:
-        ours = _OURS & options.extra.keys()
-        if ours:
-            raise InvalidRequestError(f"extra may not set {', '.join(sorted(ours))}")
-        document.update(options.extra)
+    if unsupported == "error":
+        refuse_dropped(dropped, deployment.name)
+    add_extra(document, options.extra, ours=_OURS)
     return document, dropped
 
 

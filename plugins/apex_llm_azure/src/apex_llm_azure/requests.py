@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from apex_llm_azure.dialect import Dialect
@@ -60,22 +60,41 @@ def chat_body(
     if isinstance(options, ChatGenerationOptions):
         _add_tools(document, options, dialect, dropped)
         _add_form(document, options, dialect, dropped)
-    if dropped and unsupported == "error":
-        raise InvalidRequestError(
-            f"{', '.join(dropped)}: not taken by the model behind deployment {deployment!r} or by the configured API version; "
-            "leave it out, or set options.unsupported_parameters = 'drop'"
-        )
+    if unsupported == "error":
+        refuse_dropped(dropped, deployment)
     if request.stream:
         document["stream"] = True
         # Grounding on one's own data and stream_options exclude each other.
         if dialect.stream_options and "data_sources" not in (options.extra or ()):
             document["stream_options"] = {"include_usage": True}
-    if options.extra:
-        ours = _OURS & options.extra.keys()
-        if ours:
-            raise InvalidRequestError(f"extra may not set {', '.join(sorted(ours))}: the request itself does")
-        document.update(options.extra)
+    add_extra(document, options.extra, ours=_OURS)
     return Body(document, tuple(dropped))
+
+
+def refuse_dropped(dropped: Sequence[str], deployment: str) -> None:
+    """Refuse a request that would lose the options called *dropped*.
+
+    Raises:
+        InvalidRequestError: there are any.
+    """
+    if dropped:
+        raise InvalidRequestError(
+            f"{', '.join(dropped)}: not taken by the model behind deployment {deployment!r} or by the configured API version; "
+            "leave it out, or set options.unsupported_parameters = 'drop'"
+        )
+
+
+def add_extra(document: dict[str, Any], extra: Mapping[str, Any] | None, *, ours: frozenset[str]) -> None:
+    """Add a caller's own parameters to *document*.
+
+    Raises:
+        InvalidRequestError: *extra* has one of *ours*, which the request itself says.
+    """
+    if extra:
+        said = ours & extra.keys()
+        if said:
+            raise InvalidRequestError(f"extra may not set {', '.join(sorted(said))}: the request itself does")
+        document.update(extra)
 
 
 def wire_messages(messages: Iterable[ChatMessage], dialect: Dialect) -> list[dict[str, Any]]:
@@ -236,4 +255,4 @@ def _schema(shape: ResponseFormat) -> dict[str, Any]:
     return wire
 
 
-__all__ = ["Body", "chat_body", "wire_messages"]
+__all__ = ["Body", "add_extra", "chat_body", "refuse_dropped", "wire_messages"]

@@ -7,8 +7,8 @@ first event without choices, with the verdict on the      kept for `details`; ne
 prompt, and empty ``id`` and ``model``
 annotation of the asynchronous filter: a choice without   merged into `details`, also after ``stop``
 ``delta``, long after the text it is about
-verdict of that filter, after ``stop``:                   overrides the finish reason; therefore a finish reason is held
-``finish_reason: content_filter``                         back until ``[DONE]``
+verdict of that filter, before or after ``stop``:         overrides the finish reason; therefore a finish reason is held
+``content_filter``, or ``filtered`` without any text      back until ``[DONE]``
 ``error`` event under status 200                          the chunks before it are handed out, then it is raised
 end without ``[DONE]``, or a choice without finish reason  an error: the answer is incomplete
 ========================================================  =============================================================
