@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ResponseFormat,
         TextGenerationOptions,
         TextGenerationResult,
+        TokenCount,
         Turn,
         Usage,
     )
@@ -97,6 +98,7 @@ _HOMES = {
         "ResponseFormat",
         "TextGenerationOptions",
         "TextGenerationResult",
+        "TokenCount",
         "Turn",
         "Usage",
     ),
@@ -160,6 +162,7 @@ __all__ = [
     "ServiceUnavailableError",
     "TextGenerationOptions",
     "TextGenerationResult",
+    "TokenCount",
     "Turn",
     "UnknownError",
     "Usage",

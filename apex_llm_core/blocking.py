@@ -195,6 +195,7 @@ class BlockingManager:
     generate_chat_stream = _streaming(LLMProviderManager.generate_chat_stream)
     generate_embedding = _blocking(LLMProviderManager.generate_embedding)
     generate_image = _blocking(LLMProviderManager.generate_image)
+    count_tokens = _blocking(LLMProviderManager.count_tokens)
     get_models = _blocking(LLMProviderManager.get_models)
     get_capabilities = _direct(LLMProviderManager.get_capabilities)
     get_health = _blocking(LLMProviderManager.get_health)

@@ -45,6 +45,12 @@ class Runtime(Protocol):
     def http(self) -> HttpClient:
         """The pooled HTTP client; its connections are opened at the first request."""
 
+    def http_trusting(self, ca_file: str) -> HttpClient:
+        """Return a client that trusts the certificate authorities in *ca_file* (PEM) in place of the usual ones.
+
+        One for all who ask for the same file, closed with the configuration; "" gives `http`.
+        """
+
     @property
     def clock(self) -> Callable[[], float]:
         """Monotonic seconds. Use it instead of `time`: tests and simulations run on a virtual one."""
@@ -208,6 +214,26 @@ class ImageSpec(Protocol):
             LLMError: every failure, typed; a filtered answer is a `ContentFilterError`.
         Called: once per attempt, concurrently for many requests.
         Ordering: as for `apex_generate`.
+        Cancellation: as for `apex_generate`.
+        """
+
+
+class CountTokensSpec(Protocol):
+    """The size of prompts."""
+
+    @hookspec
+    async def apex_count_tokens(self, request: GenerateRequest, context: CallContext) -> int | None:
+        """Count the tokens of the prompt of one request, without answering it.
+
+        Args:
+            request: as for `apex_generate`.
+            context: names the candidate; no attempt is counted.
+        Returns:
+            The provider's own count; None when it has none for this model. Never an estimate: the core makes that.
+        Raises:
+            LLMError: every failure, typed.
+        Called: whenever an application asks for it.
+        Ordering: the candidates in the order of their ranking, until one counts.
         Cancellation: as for `apex_generate`.
         """
 
@@ -485,6 +511,7 @@ HOOKSPECS: tuple[type, ...] = (
     StreamSpec,
     EmbedSpec,
     ImageSpec,
+    CountTokensSpec,
     HealthSpec,
     ModelsSpec,
     CapabilitiesSpec,
@@ -508,6 +535,7 @@ __all__ = [
     "AroundStreamSpec",
     "CapabilitiesSpec",
     "ChunkBatch",
+    "CountTokensSpec",
     "EmbedHandler",
     "EmbedSpec",
     "EventSpec",

@@ -44,6 +44,7 @@ from apex_llm_core.models.results import (
     EmbeddingResult,
     ImageGenerationResult,
     TextGenerationResult,
+    TokenCount,
 )
 from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle
@@ -241,6 +242,23 @@ class LLMProviderManager:
         generation = self._running
         request = embed_request(text, options, keywords)
         return await generation.pipeline.embed(*self._prepare(generation, request, caller, "embed"))
+
+    async def count_tokens(
+        self,
+        messages: Messages,
+        options: ChatGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller | None = None,
+        **keywords: Unpack[ChatKeywords],
+    ) -> TokenCount:
+        """Return the size of the prompt that `generate_chat` would send, without sending it.
+
+        Raises:
+            LLMError: the provider counts, but failed to.
+        """
+        generation = self._running
+        request = chat_request(messages, options, keywords, stream=False)
+        return await generation.counter.count(*self._prepare(generation, request, caller, "chat"))
 
     async def generate_image(
         self,

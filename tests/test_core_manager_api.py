@@ -366,7 +366,7 @@ class TestProxies:
             "apex_llm_core.assembly.generation.AiohttpClient", lambda **settings: made.append(settings) or Closing()
         )
         stage({"a": []}).chat()
-        assert made == [{"trust_env": True}]
+        assert made == [{"trust_env": True, "ca_file": ""}]
 
     def test_are_the_business_of_a_client_that_is_given(self, stage, monkeypatch):
         monkeypatch.setattr("apex_llm_core.assembly.generation.AiohttpClient", None)

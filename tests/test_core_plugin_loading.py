@@ -365,15 +365,13 @@ def make(config, settings, runtime):
 
         with pytest.warns(ConfigurationWarning) as told:
             names, failures = run_virtual(main())
-        left_out, serving = (str(warning.message) for warning in told)
-        assert left_out == "plugin 'unfit': there is no region; api_key=*** neither; going on without it"
+        [serving] = (str(warning.message) for warning in told)
         assert "acme" in serving
         assert "unfit" not in serving
         assert "acme" in names
         assert "unfit" not in names
-        assert failures == ["plugin 'unfit': there is no region; api_key=*** neither"]
-        [event] = [event for event in events if isinstance(event, PluginFailed)]
-        assert event.plugin == "unfit"
+        assert "plugin 'unfit': there is no region; api_key=*** neither" in failures
+        assert "unfit" in {event.plugin for event in events if isinstance(event, PluginFailed)}
 
     def test_but_a_configured_one_is_the_operators_to_mend(self, acme):
         acme()

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp import web
 
 from apex_llm_core.context import CallContext
@@ -794,3 +795,60 @@ class TestReuse:
                     await send(http, "http://127.0.0.1:1", headers={name: "5"}, body=b"abc")
 
         run(main)
+
+
+class TestAuthorities:
+    """Certificates of one's own."""
+
+    @staticmethod
+    @asynccontextmanager
+    async def serving_tls(folder: Any) -> AsyncIterator[tuple[str, str]]:
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        file = folder / "authority.pem"
+        authority.cert_pem.write_to_path(str(file))
+
+        async def answer(_: web.BaseRequest) -> web.Response:
+            return web.Response(text="hello")
+
+        runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        try:
+            yield f"https://127.0.0.1:{runner.addresses[0][1]}", str(file)
+        finally:
+            await runner.cleanup()
+
+    @pytest.mark.parametrize("short_way", [True, False])
+    def test_are_trusted_when_they_are_named_and_only_then(self, tmp_path: Any, short_way: bool) -> None:
+        async def main() -> None:
+            async with self.serving_tls(tmp_path) as (url, file):
+                trusting = AiohttpClient(ca_file=file, short_way=short_way)
+                usual = AiohttpClient(short_way=short_way)
+                try:
+                    answers = [trusting.send("GET", url, context=CallContext()) for _ in range(3)]
+                    for answer in await asyncio.gather(*answers):
+                        assert await answer.read() == b"hello"
+                    with pytest.raises(ServiceUnavailableError, match="certificate"):
+                        await usual.send("GET", url, context=CallContext())
+                finally:
+                    await trusting.close()
+                    await usual.close()
+
+        asyncio.run(main())
+
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    def test_a_file_that_cannot_be_used_is_named(self, tmp_path: Any, content: str | None) -> None:
+        file = tmp_path / "authority.pem"
+        if content is not None:
+            file.write_text(content)
+
+        async def main() -> None:
+            client = AiohttpClient(ca_file=str(file))
+            with pytest.raises(ServiceUnavailableError, match=r"authority\.pem") as told:
+                await client.send("GET", "https://127.0.0.1:1", context=CallContext())
+            assert not told.value.retryable
+            await client.close()
+
+        asyncio.run(main())

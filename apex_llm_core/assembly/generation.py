@@ -31,6 +31,7 @@ from apex_llm_core.policies.limits import Limiter
 from apex_llm_core.policies.retry import RetryPolicy
 from apex_llm_core.redaction import Redactor, Secret
 from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.routing.counting import TokenCounter
 from apex_llm_core.routing.fallback import FallbackHandler
 from apex_llm_core.routing.pipeline import Around, Pipeline
 from apex_llm_core.routing.router import Router
@@ -48,6 +49,7 @@ class Generation:
     router: Router
     selector: Selector
     pipeline: Pipeline
+    counter: TokenCounter
 
     def __init__(
         self,
@@ -72,13 +74,12 @@ class Generation:
         self.metrics: MetricsCollector = earlier.metrics if earlier is not None else MetricsCollector()
         #: Plugins that could not be used; the others go on.
         self.failures: list[PluginError] = []
-        self._own_http: AiohttpClient | None = None
-        if http is None:
-            http = self._own_http = AiohttpClient(trust_env=True)
+        self._own_http: list[AiohttpClient] = []
         self._store: StateStore | None = None
         self._schemes: dict[str, Callable[[str], Awaitable[Secret]]] = {}
         self.runtime = SharedRuntime(
-            http=http,
+            http=http or self._open_http(),
+            open_http=self._open_http,
             clock=clock,
             random=Random(self.config.seed),
             flags=self.config.flags,
@@ -148,7 +149,7 @@ class Generation:
             await asyncio.wait(self._leaving)
         await self.loader.stop_all()
         self.sweeper.close()
-        for what in (self._store, self._own_http):
+        for what in (self._store, *self._own_http):
             if what is not None:
                 try:
                     await what.close()
@@ -158,6 +159,11 @@ class Generation:
                             plugin=type(what).__name__, message=f"close failed: {type(error).__name__}: {error}"
                         )
                     )
+
+    def _open_http(self, ca_file: str = "") -> AiohttpClient:
+        client = AiohttpClient(trust_env=True, ca_file=ca_file)
+        self._own_http.append(client)
+        return client
 
     async def register_provider(self, provider: object | None, config: ProviderConfig) -> ProviderHandle:
         """Add a provider at run time: a ready instance, or, with None, one made from *config* by its type.
@@ -282,6 +288,7 @@ class Generation:
     async def _make_providers(self) -> None:
         usable = 0
         broken: list[PluginError] = []
+        unfit: list[PluginError] = []
         for position, config in enumerate(self.config.providers):
             if not config.enabled:
                 self.registry.add(ProviderHandle(config=config, instance=None, hooks={}))
@@ -298,16 +305,17 @@ class Generation:
                 if not self._needs_default:
                     raise
                 # Nobody asked for this provider: it was only tried because it is installed.
-                unfit = PluginError(error.reason, plugin=config.type)
-                unfit.__cause__ = error
-                broken.append(unfit)
+                unfit.append(PluginError(error.reason, plugin=config.type))
+                unfit[-1].__cause__ = error
                 continue
             self.registry.add(handle)
             usable += 1
-        if broken and not usable:
-            raise broken[0]
+        if not usable and (broken or unfit):
+            raise (broken or unfit)[0]
         for failure in broken:
             self._report(failure)
+        for failure in unfit:
+            self._note(failure)
         if not usable and self.config.files:
             raise ConfigurationError(
                 "no provider is enabled; add a [[providers]] table", file=self._file(), key="providers"
@@ -334,7 +342,15 @@ class Generation:
             selector=self.selector,
             balancer=self.balancer,
             retry=RetryPolicy.of(config.retry, self.runtime.random),
+            retry_quota=config.retry.quota,
             limiter=limiter,
+            sweeper=self.sweeper,
+            scrub=self.redactor.scrub,
+        )
+        self.counter = TokenCounter(
+            registry=self.registry,
+            router=self.router,
+            selector=self.selector,
             sweeper=self.sweeper,
             scrub=self.redactor.scrub,
         )
@@ -365,9 +381,12 @@ class Generation:
         return ResponseCache(self._store, self.config.manager.cache_ttl, on_error=failed)
 
     def _report(self, failure: PluginError) -> None:
+        self._note(failure)
+        warnings.warn(f"{failure}; going on without it", ConfigurationWarning, stacklevel=4)
+
+    def _note(self, failure: PluginError) -> None:
         self.loader.clean(failure)
         self.failures.append(failure)
-        warnings.warn(f"{failure}; going on without it", ConfigurationWarning, stacklevel=4)
         self.bus.emit(
             PluginFailed(
                 plugin=failure.plugin,

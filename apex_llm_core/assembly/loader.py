@@ -28,7 +28,9 @@ _REQUIRED: dict[Kind, tuple[str, ...]] = {
     "state_store": ("apex_state_store",),
 }
 #: Hooks that an instance of each kind may have besides; the lifecycle is everybody's.
-_OPTIONAL: dict[Kind, tuple[str, ...]] = {"provider": ("apex_health", "apex_models", "apex_capabilities")}
+_OPTIONAL: dict[Kind, tuple[str, ...]] = {
+    "provider": ("apex_count_tokens", "apex_health", "apex_models", "apex_capabilities")
+}
 _LIFECYCLE = ("apex_startup", "apex_shutdown")
 
 

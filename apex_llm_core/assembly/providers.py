@@ -20,7 +20,7 @@ from apex_llm_core.plugin.registrar import Registration
 from apex_llm_core.plugin.registry import PROVIDER_HOOKS, ProviderHandle, make_candidate, served_models
 from apex_llm_core.redaction import Secret
 
-_HOOKS = (*PROVIDER_HOOKS, "apex_health", "apex_models")
+_HOOKS = (*PROVIDER_HOOKS, "apex_count_tokens", "apex_health", "apex_models")
 
 
 async def default_providers(loader: Loader) -> tuple[list[ProviderConfig], list[PluginError]]:

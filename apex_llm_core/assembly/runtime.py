@@ -27,6 +27,17 @@ class SharedRuntime:
     emit: Callable[[Event], None]
     flags: Mapping[str, bool]
     _secrets: SecretResolver = attrs.field(repr=False)
+    #: Opens a client for a file of certificate authorities.
+    _open_http: Callable[[str], HttpClient]
+    _trusting: dict[str, HttpClient] = attrs.field(init=False, factory=dict)
+
+    def http_trusting(self, ca_file: str) -> HttpClient:
+        """Return the client that trusts the authorities in *ca_file*, `http` for ""."""
+        if not ca_file:
+            return self.http
+        if ca_file not in self._trusting:
+            self._trusting[ca_file] = self._open_http(ca_file)
+        return self._trusting[ca_file]
 
     async def resolve_secret(self, value: str | Secret) -> Secret:
         """Return the secret behind a reference or a literal."""

@@ -207,6 +207,11 @@ class RetryConfig:
         low=0,
         doc="With another candidate left, wait at most this many seconds for the same one; a longer wait falls back at once.",
     )
+    quota: int = setting(
+        500,
+        low=0,
+        doc="A provider's credit for retries, over all requests: a retry costs 14, after a rate limit 5; success gives back. 0: no limit.",
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,7 @@ _REFERENCE = re.compile(r"([a-z][a-z0-9_-]+):(?!//).", re.DOTALL)
 _NAMES = frozenset({"arn", "urn"})
 _SECRET_WORDS = re.compile(r"key|secret|token|password|passphrase|certificate|credential|assertion", re.IGNORECASE)
 #: Endings of keys that tell where something is or what it is called, not what it is.
-_PLACES = ("_path", "_file", "_url", "_uri", "_endpoint", "_name")
+_PLACES = ("_path", "_file", "_url", "_uri", "_endpoint", "_name", "_key_id")
 _FILE_LIMIT = 64 * 1024
 
 

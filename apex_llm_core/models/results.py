@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from apex_llm_core.errors import Attempt
-from apex_llm_core.models.messages import ChatMessage
+from apex_llm_core.models.messages import ChatMessage, ReasoningPart
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +118,17 @@ class TextGenerationResult:
 
 
 @attrs.frozen(kw_only=True)
+class TokenCount:
+    """The size of a prompt: the provider's own count, or `estimated` (four characters a token) where nobody counts."""
+
+    prompt_tokens: int
+    model: str
+    #: "" for an estimate.
+    provider: str
+    estimated: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class EmbeddingResult:
     """Vectors in the order of the texts; `embedding` is the first of `embeddings`. Either of the two may be left out."""
 
@@ -178,6 +189,8 @@ class ChatGenerationChunk:
     text: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     reasoning: str = ""
+    #: A whole block of reasoning, once it is complete, with what its provider wants back unchanged; its text came before.
+    reasoning_part: ReasoningPart | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
     index: int = 0
@@ -224,6 +237,7 @@ __all__ = [
     "ImageGenerationResult",
     "TextGenerationChunk",
     "TextGenerationResult",
+    "TokenCount",
     "ToolCallDelta",
     "Usage",
     "text_chunk",

@@ -14,8 +14,9 @@ unknown
 invalid_request, content_filter  no                      no: it would fail, or be refused, everywhere
 ===============================  ======================  ====================================================
 
-A candidate whose provider said when to come back is left alone until then, by this request and by all others, as long as
-there is another one. One deadline and one cap of attempts hold over all of it.
+Retries are paid from their provider's credit (`policies.quota`), which runs out while most calls there fail. A candidate
+whose provider said when to come back is left alone until then, by this request and by all others, as long as there is
+another one. One deadline and one cap of attempts hold over all of it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from apex_llm_core.models.events import FellBack, RetryScheduled
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.policies.deadline import Sweeper
 from apex_llm_core.policies.limits import Limiter
+from apex_llm_core.policies.quota import RetryQuota
 from apex_llm_core.policies.retry import RetryPolicy
 from apex_llm_core.routing.balancer import LoadBalancer
 from apex_llm_core.routing.flight import Flight, being_cancelled
@@ -62,6 +64,7 @@ class FallbackHandler:
         selector: Selector,
         balancer: LoadBalancer,
         retry: RetryPolicy,
+        retry_quota: int,
         limiter: Limiter,
         sweeper: Sweeper,
         scrub: Callable[[str], str],
@@ -74,6 +77,9 @@ class FallbackHandler:
         self._selector = selector
         self._balancer = balancer
         self._retry = retry
+        self._retry_quota = retry_quota
+        #: By provider; none has one before its first retry.
+        self._quotas: dict[str, RetryQuota] = {}
         self._limiter = limiter
         self._sweeper = sweeper
 
@@ -91,13 +97,16 @@ class FallbackHandler:
         error: LLMError | None = None
         place = journey.next()
         while place is not None:
-            retries = 0
+            retries = cost = 0
             while True:
                 number += 1
                 flight = self._take_off(place, context, number)
                 try:
                     with flight.watch:
-                        return await call(place.request, flight)
+                        answer = await call(place.request, flight)
+                    if self._quotas and (quota := self._quotas.get(place.candidate.provider)) is not None:
+                        quota.succeed(cost)
+                    return answer
                 except asyncio.CancelledError as cancelled:
                     if being_cancelled():
                         flight.abandon()
@@ -111,9 +120,10 @@ class FallbackHandler:
                 if error.type in _FINAL or number >= self._max_attempts or context.remaining() == 0.0:
                     raise self._with_attempts(error, context)
                 delay = self._delay(place, error, retries, journey, context)
-                if delay is None:
+                paid = None if delay is None else self._pay(place.candidate, error)
+                if delay is None or paid is None:
                     break
-                retries += 1
+                retries, cost = retries + 1, paid
                 self._tell_retry(place.candidate, error, delay, number, context)
                 await asyncio.sleep(delay)
                 if not journey.renew(place):
@@ -203,6 +213,15 @@ class FallbackHandler:
         if delay > self._retry.patience and self._enabled and journey.has_alternative():
             return None
         return delay
+
+    def _pay(self, candidate: Candidate, error: LLMError) -> int | None:
+        """Take a retry from the provider's credit; return what it cost, None when there is not enough left."""
+        if not self._retry_quota:
+            return 0
+        quota = self._quotas.get(candidate.provider)
+        if quota is None:
+            quota = self._quotas[candidate.provider] = RetryQuota(self._retry_quota)
+        return quota.take(error)
 
     @staticmethod
     def _with_attempts(error: LLMError, context: CallContext) -> LLMError:

@@ -54,6 +54,10 @@ class FakeRuntime:
             raise AssertionError("this test gave no HTTP client: FakeRuntime(http=...)")
         return self._http
 
+    def http_trusting(self, ca_file: str) -> HttpClient:  # noqa: ARG002 - the interface's
+        """Return the client given, whatever it trusts."""
+        return self.http
+
     @property
     def emit(self) -> Callable[[Event], None]:
         """Collect an event."""

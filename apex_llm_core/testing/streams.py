@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from apex_llm_core.models import ChatGenerationChunk, ToolCallPart, Usage
+from apex_llm_core.models import ChatGenerationChunk, ReasoningPart, ToolCallPart, Usage
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -22,6 +22,7 @@ class StreamedChoice:
 
     text: str = ""
     reasoning: str = ""
+    reasoning_parts: list[ReasoningPart] = attrs.field(factory=list)
     finish_reason: str | None = None
     calls: dict[int, _Call] = attrs.field(factory=dict)
 
@@ -73,12 +74,14 @@ def put_together(batches: Sequence[list[ChatGenerationChunk]]) -> Streamed:
 
 
 def _add(choice: StreamedChoice, chunk: ChatGenerationChunk) -> None:
-    content = chunk.text or chunk.tool_calls or chunk.reasoning
+    content = chunk.text or chunk.tool_calls or chunk.reasoning or chunk.reasoning_part
     if choice.finish_reason is not None:
         assert not content, f"choice {chunk.index} goes on after its finish reason"
         assert chunk.finish_reason is None, f"choice {chunk.index} has a second finish reason"
     choice.text += chunk.text
     choice.reasoning += chunk.reasoning
+    if chunk.reasoning_part is not None:
+        choice.reasoning_parts.append(chunk.reasoning_part)
     for delta in chunk.tool_calls:
         call = choice.calls.get(delta.index)
         if call is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ipaddress
+import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,6 +49,7 @@ class AiohttpClient:
         trust_env: use the proxies of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; never for this machine itself. The
             user's netrc is never used.
         short_way: send by `transport.exchange` what can be; False sends everything by aiohttp's own session.
+        ca_file: the certificate authorities to trust, in PEM, in place of the usual ones.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class AiohttpClient:
         limit_per_host: int = 0,
         trust_env: bool = False,
         short_way: bool = True,
+        ca_file: str = "",
     ) -> None:
         self._max_body_bytes = max_body_bytes
         self._short_way = short_way
@@ -63,6 +67,8 @@ class AiohttpClient:
         self._targets: dict[str, _Target] = {}
         self._limit_per_host = limit_per_host
         self._trust_env = trust_env
+        self._ca_file = ca_file
+        self._tls: ssl.SSLContext | None = None
         self._proxies: dict[str, str] = {}
         self._session: ClientSession | None = None
         #: Answers whose body was not there with the head.
@@ -86,7 +92,7 @@ class AiohttpClient:
             LLMTimeoutError: the operating system gave up connecting.
         """
         check_head(method, headers)
-        session = self._session or self._open(context)
+        session = self._session or await self._opened(context)
         target = self._targets.get(url) or self._target(url, context, session)
         proxy = self._proxy(target.url, context) if self._proxies else None
         large = body is not None and len(body) > _ONE_PIECE
@@ -156,6 +162,20 @@ class AiohttpClient:
         target = self._targets[url] = _Target(parsed, _where(parsed), origin)
         return target
 
+    async def _opened(self, context: CallContext) -> ClientSession:
+        if self._ca_file and self._tls is None:
+            try:
+                # Authorities are read from files.
+                self._tls = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+            except (OSError, ValueError) as error:
+                raise ServiceUnavailableError(
+                    f"the file of certificate authorities {self._ca_file!r} cannot be used: {error}",
+                    retryable=False,
+                    original_error=error,
+                    **concerned(context),
+                ) from error
+        return self._session or self._open(context)
+
     def _open(self, context: CallContext) -> ClientSession:
         if self._closed:
             raise ServiceUnavailableError("the HTTP client is closed", retryable=False, **concerned(context))
@@ -167,7 +187,7 @@ class AiohttpClient:
             self._proxies = getproxies()
         self._short_way = self._short_way and available()
         self._session = aiohttp.ClientSession(
-            connector=_connector(self._limit_per_host),
+            connector=_connector(self._limit_per_host, self._tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         )
@@ -224,7 +244,7 @@ class _Upload(io.BytesIO):
         return super().read(size)
 
 
-def _connector(limit_per_host: int) -> TCPConnector:
+def _connector(limit_per_host: int, tls: ssl.SSLContext | None) -> TCPConnector:
     import aiohttp
 
     class Connector(aiohttp.TCPConnector):
@@ -234,7 +254,8 @@ def _connector(limit_per_host: int) -> TCPConnector:
             _alive.get()()
             return connection
 
-    return Connector(limit=0, limit_per_host=limit_per_host, resolver=aiohttp.ThreadedResolver())
+    trusted = True if tls is None else tls
+    return Connector(limit=0, limit_per_host=limit_per_host, resolver=aiohttp.ThreadedResolver(), ssl=trusted)
 
 
 def _parse(url: str, context: CallContext) -> URL:
