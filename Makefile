@@ -25,8 +25,9 @@ type: $(VENV)/developing ## strict types, one run per distribution
 	$(BIN)/mypy -p apex_llm_core
 	@for plugin in $(PLUGINS); do echo "mypy -p $$(basename $$plugin)"; $(BIN)/mypy -p $$(basename $$plugin) || exit 1; done
 
-bench: $(VENV)/developing ## measured against the bars of the project, as ratios in one run
-	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+bench: $(VENV)/developing $(VENV)/aiobotocore/installed ## measured against the bars of the project, as ratios in one run
+	@for script in benchmarks/bench_*.py; do echo "$$script"; \
+		AIOBOTOCORE_PYTHON=$(VENV)/aiobotocore/bin/python $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/developing ## rewrites the generated parts of the documentation, then tests every snippet
 	$(BIN)/python docs/generate.py
@@ -45,6 +46,12 @@ $(VENV)/installed: $(METADATA)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt pip setuptools
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[yaml]' $(addprefix -e ./,$(PLUGINS:%/apex_llm_mock=%/apex_llm_mock[emulate]))
+	@touch $@
+
+# A peer to measure against: it asks for another botocore than ours.
+$(VENV)/aiobotocore/installed:
+	$(PYTHON) -m venv $(VENV)/aiobotocore
+	$(VENV)/aiobotocore/bin/python -m pip --disable-pip-version-check install -q aiobotocore==3.10.0
 	@touch $@
 
 $(VENV)/developing: $(VENV)/installed
