@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from io import BytesIO
 from json import dumps, loads
 
@@ -168,3 +169,14 @@ def emulated():
         return asyncio.run(bounded())
 
     return run
+
+
+@pytest.fixture
+def no_aws(monkeypatch, tmp_path):
+    """Keep what this machine knows about AWS away from botocore."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))

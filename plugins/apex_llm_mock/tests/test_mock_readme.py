@@ -8,7 +8,7 @@ import attrs
 import pytest
 from apex_llm_mock import Fault, Latency, MockSettings, Reply, ScriptedToolCall
 from apex_llm_mock.catalogue import SERVED
-from apex_llm_mock.emulation import FAULTS
+from apex_llm_mock.emulation import BEDROCK_FAULTS, FAULTS
 from apex_llm_mock.emulation.fault_orders import FaultOrder
 
 from apex_llm_core.config import settings_from
@@ -40,10 +40,14 @@ def test_examples_are_valid(block):
     assert settings != MockSettings()
 
 
-def test_every_fault_of_the_emulator_is_in_the_readme_once():
-    rows = README.split("| names | what goes wrong |")[1].partition("\n\n")[0].splitlines()[2:]
+@pytest.mark.parametrize(
+    ("heading", "faults"),
+    [("| names | what goes wrong |", FAULTS), ("| names of Bedrock's | what goes wrong |", BEDROCK_FAULTS)],
+)
+def test_every_fault_of_an_emulator_is_in_the_readme_once(heading, faults):
+    rows = README.split(heading)[1].partition("\n\n")[0].splitlines()[2:]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(named) == sorted(FAULTS)
+    assert sorted(named) == sorted(faults)
 
 
 def test_every_field_of_an_order_is_in_the_readme():
@@ -51,13 +55,15 @@ def test_every_field_of_an_order_is_in_the_readme():
     assert not missing
 
 
-def test_every_option_of_the_command_is_in_the_readme():
+@pytest.mark.parametrize("name", ["azure", "bedrock"])
+def test_every_option_of_a_command_is_in_the_readme(name):
     pytest.importorskip("apex_llm_cli")
-    from apex_llm_mock.emulation.command import azure
+    from apex_llm_mock.emulation.command import command
 
+    section = README.split(f"$ apex-llm emulate {name} ")[1].partition("\n## ")[0]
     shared = {"--config", "--json", "--debug"}
-    options = {option for parameter in azure.params for option in parameter.opts} - shared
-    assert [option for option in options if f"`{option}" not in README] == []
+    options = {option for parameter in command.commands[name].params for option in parameter.opts} - shared
+    assert [option for option in options if f"`{option}" not in section] == []
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

@@ -118,6 +118,11 @@ class MockProvider:
             await self._fail(failure, target)
 
     @hookimpl
+    async def apex_count_tokens(self, request: GenerateRequest, context: CallContext) -> int:  # noqa: ARG002 - the hook's
+        """Count the prompt as its answer's usage would."""
+        return tokens.count_prompt(request)
+
+    @hookimpl
     async def apex_embed(self, request: EmbedRequest, context: CallContext) -> EmbeddingResult:
         """Embed each text by its hash."""
         target = self._catalogue.target(request.model, request.needs, context)

@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from apex_llm_mock.emulation.azure.emulator import AzureEmulator
     from apex_llm_mock.emulation.azure.faults import FAULTS
+    from apex_llm_mock.emulation.bedrock.emulator import BedrockEmulator
+    from apex_llm_mock.emulation.bedrock.faults import BEDROCK_FAULTS
     from apex_llm_mock.emulation.journal import Received
 
-_HOMES = {"AzureEmulator": "azure.emulator", "FAULTS": "azure.faults", "Received": "journal"}
+_HOMES = {
+    "AzureEmulator": "azure.emulator",
+    "BEDROCK_FAULTS": "bedrock.faults",
+    "BedrockEmulator": "bedrock.emulator",
+    "FAULTS": "azure.faults",
+    "Received": "journal",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +35,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
-__all__ = ["FAULTS", "AzureEmulator", "Received"]
+__all__ = ["BEDROCK_FAULTS", "FAULTS", "AzureEmulator", "BedrockEmulator", "Received"]

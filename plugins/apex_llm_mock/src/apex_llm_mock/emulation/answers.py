@@ -12,13 +12,16 @@ import attrs
 #: How a connection ends after the last byte: in good order, by a reset, or not at all until somebody hangs up.
 Ending = Literal["close", "reset", "stall"]
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+#: The usual content types.
+JSON = "application/json; charset=utf-8"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+_AS_TEXT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def encoded(document: object) -> bytes:
     """Return *document* as JSON in UTF-8; what UTF-8 cannot carry is escaped."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     try:
-        return text.encode()
+        return _AS_TEXT(document).encode()
     except UnicodeEncodeError:
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -30,7 +33,7 @@ class WholeAnswer:
     body: bytes = attrs.field(repr=False)
     status: int = 200
     headers: Mapping[str, str] = NO_HEADERS
-    content_type: str = "application/json; charset=utf-8"
+    content_type: str = JSON
     #: Announce so many bytes more than there are.
     missing: int = 0
 
@@ -42,7 +45,7 @@ class StreamedAnswer:
     #: What each read of the client should bring.
     reads: Iterator[bytes] = attrs.field(repr=False)
     headers: Mapping[str, str] = NO_HEADERS
-    content_type: str = "text/event-stream; charset=utf-8"
+    content_type: str = EVENT_STREAM
     #: Seconds between two reads.
     pause: float = 0.0
     ending: Ending = "close"
@@ -63,4 +66,14 @@ class RefusedError(Exception):
         self.answer = answer
 
 
-__all__ = ["NO_HEADERS", "Ending", "RefusedError", "StreamedAnswer", "WholeAnswer", "document_answer", "encoded"]
+__all__ = [
+    "EVENT_STREAM",
+    "JSON",
+    "NO_HEADERS",
+    "Ending",
+    "RefusedError",
+    "StreamedAnswer",
+    "WholeAnswer",
+    "document_answer",
+    "encoded",
+]

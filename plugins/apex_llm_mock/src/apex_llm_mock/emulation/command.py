@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from apex_llm_cli.options import Invocation
 
     from apex_llm_mock.emulation.azure.emulator import AzureEmulator
+    from apex_llm_mock.emulation.bedrock.emulator import BedrockEmulator
+    from apex_llm_mock.emulation.server import Emulator
 
 _PORT = click.IntRange(0, 65_535)
 
@@ -24,9 +27,25 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     for value in values:
         name, equals, model = value.partition("=")
         if not name or (equals and not model):
-            raise click.BadParameter(f"{value!r} is not NAME=MODEL", context, parameter)
+            raise click.BadParameter(f"{value!r} is not {parameter.metavar}", context, parameter)
         pairs[name] = model or name
     return pairs
+
+
+def _listening(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* the options of every emulator."""
+    for option in (
+        click.option(
+            "--pause", type=click.FloatRange(min=0), default=0.0, help="Seconds between two chunks of a stream."
+        ),
+        click.option(
+            "--chunk-size", type=click.IntRange(min=1), default=16, show_default=True, help="Characters per chunk."
+        ),
+        click.option("--port", type=_PORT, default=0, metavar="N", help="The port; default: a free one."),
+        click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group("emulate")
@@ -35,8 +54,7 @@ def command() -> None:
 
 
 @command.command("azure")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=_PORT, default=0, metavar="N", help="The port; default: a free one.")
+@_listening
 @click.option(
     "--token-port", type=_PORT, metavar="N", help="Give tokens of Entra ID there, with https; 0: a free port."
 )
@@ -49,8 +67,6 @@ def command() -> None:
     callback=_pairs,
     help="A deployment and its base model; repeatable. Default: one for each base model.",
 )
-@click.option("--chunk-size", type=click.IntRange(min=1), default=16, show_default=True, help="Characters per chunk.")
-@click.option("--pause", type=click.FloatRange(min=0), default=0.0, help="Seconds between two chunks of a stream.")
 @click.option(
     "--ca-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -92,14 +108,89 @@ def azure(
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--deployment") from error
+
+    async def announce(folder: Path) -> None:
+        trusted = ca_file
+        if emulator.certificate is not None:
+            trusted = trusted or folder / "ca.pem"
+            try:
+                await asyncio.to_thread(emulator.certificate.write_ca, trusted)
+            except OSError as error:
+                raise click.UsageError(f"cannot write {str(trusted)!r}: {error.strerror}") from error
+        _print_azure(emulator, trusted, as_json=invocation.json)
+
     try:
-        run(_serve(emulator, ca_file, as_json=invocation.json))
+        run(_serve(emulator, announce))
     except ModuleNotFoundError as error:
         raise click.UsageError(str(error)) from error
 
 
-async def _serve(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> None:
-    """Serve until somebody wants an end."""
+@command.command("bedrock")
+@_listening
+@click.option("--region", metavar="NAME", help="The region that requests must be signed for; default: us-east-1.")
+@click.option("--access-key-id", metavar="ID", help="An access key; default: one that is printed.")
+@click.option("--secret-access-key", metavar="SECRET", help="Its secret; default: one that is printed.")
+@click.option("--api-key", metavar="KEY", help="The bearer token; default: one that is printed.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME=BASE",
+    callback=_pairs,
+    help="A model id and the model it behaves like; repeatable. Default: all that the emulator knows, and their profiles.",
+)
+@click.pass_obj
+def bedrock(
+    invocation: Invocation,
+    /,
+    host: str,
+    port: int,
+    region: str | None,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+    api_key: str | None,
+    models: dict[str, str],
+    chunk_size: int,
+    pause: float,
+) -> None:
+    """Emulate Amazon Bedrock.
+
+    It prints where it is, what opens it, and a configuration that uses it. A model called fault-NAME always fails in that
+    way, for example fault-throttling; POST /emulator/faults orders faults for the next calls.
+    """
+    from apex_llm_cli.running import run
+
+    from apex_llm_mock.emulation.bedrock.emulator import (
+        ACCESS_KEY_ID,
+        API_KEY,
+        REGION,
+        SECRET_ACCESS_KEY,
+        BedrockEmulator,
+    )
+
+    try:
+        emulator = BedrockEmulator(
+            host=host,
+            port=port,
+            region=region or REGION,
+            access_key_id=access_key_id or ACCESS_KEY_ID,
+            secret_access_key=secret_access_key or SECRET_ACCESS_KEY,
+            api_key=api_key or API_KEY,
+            models=models or None,
+            chunk_size=chunk_size,
+            read_pause=pause,
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--model") from error
+
+    async def announce(_folder: Path) -> None:
+        _print_bedrock(emulator, as_json=invocation.json)
+
+    run(_serve(emulator, announce))
+
+
+async def _serve(emulator: Emulator, announce: Callable[[Path], Awaitable[None]]) -> None:
+    """Serve until somebody wants an end; *announce* gets a folder for files that nobody needs afterwards."""
     leave = asyncio.Event()
     with suppress(NotImplementedError):
         # SIGINT cancels; a service manager sends this one.
@@ -110,21 +201,13 @@ async def _serve(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool
         except OSError as error:
             raise click.UsageError(f"cannot listen: {error.strerror or error}") from error
         try:
-            if emulator.certificate is not None:
-                ca_file = ca_file or Path(folder, "ca.pem")
-                try:
-                    await asyncio.to_thread(emulator.certificate.write_ca, ca_file)
-                except OSError as error:
-                    raise click.UsageError(f"cannot write {str(ca_file)!r}: {error.strerror}") from error
-            _print(emulator, ca_file, as_json=as_json)
+            await announce(Path(folder))
             await leave.wait()
         finally:
             await emulator.stop()
 
 
-def _print(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> None:
-    from apex_llm_cli.output import print_document, write
-
+def _print_azure(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> None:
     from apex_llm_mock.emulation.azure.snippet import configuration
 
     snippet = configuration(emulator, ca_file)
@@ -136,11 +219,30 @@ def _print(emulator: AzureEmulator, ca_file: Path | None, *, as_json: bool) -> N
             "client_secret": emulator.entra.client_secret,
             "ca_file": str(ca_file),
         }
+    _print(facts, snippet, {"deployments": emulator.deployments}, as_json=as_json)
+
+
+def _print_bedrock(emulator: BedrockEmulator, *, as_json: bool) -> None:
+    from apex_llm_mock.emulation.bedrock.snippet import configuration, shown_models
+
+    facts = {
+        "address": emulator.url,
+        "region": emulator.region,
+        "access_key_id": emulator.access_key_id,
+        "secret_access_key": emulator.secret_access_key,
+        "api_key": emulator.api_key,
+    }
+    _print(facts, configuration(emulator), {"models": shown_models(emulator)}, as_json=as_json)
+
+
+def _print(facts: dict[str, Any], snippet: str, more: dict[str, Any], *, as_json: bool) -> None:
+    from apex_llm_cli.output import print_document, write
+
     if as_json:
-        print_document({**facts, "deployments": emulator.deployments, "configuration": snippet})
+        print_document({**facts, **more, "configuration": snippet})
     else:
         # Comments, so that the whole output is a configuration file.
         write("".join(f"# {name.replace('_', ' ')}: {value}\n" for name, value in facts.items()) + f"\n{snippet}")
 
 
-__all__ = ["azure", "command"]
+__all__ = ["azure", "bedrock", "command"]

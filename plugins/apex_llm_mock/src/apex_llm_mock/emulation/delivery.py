@@ -11,6 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from apex_llm_mock.emulation.answers import Ending, StreamedAnswer, WholeAnswer
+from apex_llm_mock.emulation.fault_forms import Connection
 from apex_llm_mock.emulation.traffic import Traffic
 
 
@@ -83,6 +84,40 @@ class Delivery:
             return self.hang_up(request, response=response)
         await response.write_eof()
         return response
+
+    async def disturbed(
+        self,
+        request: web.Request,
+        what: Connection,
+        *,
+        location: str,
+        status: int | None,
+        slow_pause: float,
+        headers: Mapping[str, str],
+    ) -> web.StreamResponse | None:
+        """Disturb the connection before an answer comes; None: the answer follows.
+
+        Args:
+            request: whose connection.
+            what: what happens to it.
+            location: where a redirect leads.
+            status: of a redirect; None is the usual one.
+            slow_pause: seconds that a slow answer takes longer.
+            headers: of every answer.
+        """
+        match what:
+            case "slow":
+                return None if await self.pause(slow_pause) else self.hang_up(request)
+            case "redirect":
+                answer = WholeAnswer(body=b"", status=status or 307, headers={"location": location}, content_type="")
+                return await self.whole(request, answer, headers)
+            case "garbage":
+                if request.transport is not None:
+                    request.transport.write(b"\x00\x01 this is no HTTP\r\n\r\n")
+                return self.hang_up(request, reset=False)
+            case "hang":
+                await self.pause(None)
+        return self.hang_up(request)
 
     def hang_up(
         self, request: web.Request, *, reset: bool = True, response: web.StreamResponse | None = None

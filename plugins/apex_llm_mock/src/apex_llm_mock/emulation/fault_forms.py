@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Protocol
 
 import attrs
 
 from apex_llm_mock.emulation.answers import Ending, WholeAnswer
-from apex_llm_mock.emulation.sse import PLAIN, Event, Framing, Reads
+from apex_llm_mock.emulation.sse import Reads
 
 #: drop: hang up before the head. garbage: a head that is none. hang: silence. slow: a late head. redirect: elsewhere.
 Connection = Literal["drop", "garbage", "hang", "slow", "redirect"]
@@ -43,8 +43,16 @@ class WholeFault:
     body: Callable[[WholeAnswer], WholeAnswer] | None = None
 
 
-#: Rewrites the events of a stream; the number says how many events with content come before the fault.
-Rewrite = Callable[[Iterator[Event], int], Iterator[Event]]
+#: Rewrites the events of a stream, whatever those are to the emulator; the number says how many events with content come
+#: before the fault.
+Rewrite = Callable[[Iterator[Any], int], Iterator[Any]]
+
+
+class Framer(Protocol):
+    """Turns events into bytes."""
+
+    def frames(self, events: Iterable[Any], /) -> Iterator[bytes]:
+        """Yield the bytes of one event after the other."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,12 +61,13 @@ class StreamFault:
 
     doc: str
     rewrite: Rewrite | None = None
-    framing: Framing = PLAIN
-    #: How the bytes are cut; None: as the emulator usually does.
+    #: How events become bytes, and how those are cut; None: as the emulator usually does.
+    framing: Framer | None = None
     reads: Reads | None = None
     ending: Ending = "close"
     slow: bool = False
-    content_type: str = "text/event-stream; charset=utf-8"
+    #: "" is the usual one.
+    content_type: str = ""
     document: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
@@ -67,7 +76,7 @@ class UnstreamedFault:
     """A stream was asked for, and one document comes."""
 
     doc: str
-    #: This answer, or the document of the chat completion.
+    #: This answer, or the whole document.
     answer: WholeAnswer | None = None
 
 
@@ -85,6 +94,7 @@ __all__ = [
     "Connection",
     "ConnectionFault",
     "Fault",
+    "Framer",
     "InsteadFault",
     "Rewrite",
     "StreamFault",

@@ -10,7 +10,16 @@ from typing import Any, overload
 import attrs
 
 #: Headers that carry credentials, in lower case.
-SECRET_HEADERS = frozenset({"api-key", "authorization", "cookie", "proxy-authorization", "ocp-apim-subscription-key"})
+SECRET_HEADERS = frozenset(
+    {
+        "api-key",
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "ocp-apim-subscription-key",
+        "x-amz-security-token",
+    }
+)
 #: So many requests are remembered.
 LONGEST = 1_000
 

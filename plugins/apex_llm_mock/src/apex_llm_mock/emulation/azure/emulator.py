@@ -12,11 +12,10 @@ from typing import Any
 import attrs
 from aiohttp import web
 
-from apex_llm_mock.emulation.answers import RefusedError, WholeAnswer
+from apex_llm_mock.emulation.answers import EVENT_STREAM, JSON, RefusedError, WholeAnswer
 from apex_llm_mock.emulation.azure.access import Access
 from apex_llm_mock.emulation.azure.chat import Completion
 from apex_llm_mock.emulation.azure.errors import deployment_not_found, resource_not_found
-from apex_llm_mock.emulation.azure.fault_effects import Pace, instead, streamed, whole
 from apex_llm_mock.emulation.azure.faults import FAULTS
 from apex_llm_mock.emulation.azure.image_shelf import ImageShelf
 from apex_llm_mock.emulation.azure.models import BASE_MODELS
@@ -26,10 +25,12 @@ from apex_llm_mock.emulation.certificate import Certificate, throw_away_certific
 from apex_llm_mock.emulation.delivery import Delivery
 from apex_llm_mock.emulation.entra.emulator import EntraEmulator
 from apex_llm_mock.emulation.entra.tokenbook import TokenBook
+from apex_llm_mock.emulation.fault_effects import Pace, instead, streamed, whole
 from apex_llm_mock.emulation.fault_forms import ConnectionFault, Fault, InsteadFault, UnstreamedFault, concerns
 from apex_llm_mock.emulation.fault_orders import PREFIX, FaultOrder, normalised
 from apex_llm_mock.emulation.incoming import asks_for_stream, deployment_in, journal_entry, read_body
 from apex_llm_mock.emulation.server import Emulator
+from apex_llm_mock.emulation.sse import PLAIN
 from apex_llm_mock.replies import Replier
 from apex_llm_mock.settings import MockSettings
 
@@ -228,7 +229,14 @@ class AzureEmulator(Emulator):
     async def _answered(self, call: _Call, delivery: Delivery) -> web.StreamResponse:
         fault = call.fault
         if isinstance(fault, ConnectionFault):
-            response = await self._disturbed(call, delivery, fault)
+            response = await delivery.disturbed(
+                call.request,
+                fault.what,
+                location=f"{self.elsewhere}{call.request.rel_url}",
+                status=call.order.status if call.order is not None else None,
+                slow_pause=self._pace.slow_pause,
+                headers=call.headers,
+            )
             if response is not None:
                 return response
         try:
@@ -239,8 +247,9 @@ class AzureEmulator(Emulator):
         fault = call.fault
         wants_stream = asks_for_stream(call.route.operation, call.body) and not isinstance(fault, UnstreamedFault)
         if isinstance(served, Completion) and wants_stream:
-            return await delivery.streamed(call.request, streamed(served, fault, call.order, self._pace), headers)
-        return await delivery.whole(call.request, whole(served, fault), headers)
+            answer = streamed(served, fault, call.order, self._pace, framing=PLAIN, content_type=EVENT_STREAM)
+            return await delivery.streamed(call.request, answer, headers)
+        return await delivery.whole(call.request, whole(served, fault, content_type=JSON), headers)
 
     async def _served(self, call: _Call) -> tuple[_Call, WholeAnswer | Completion]:
         """Serve *call*, or the call that it became by spilling over to another deployment."""
@@ -261,25 +270,6 @@ class AzureEmulator(Emulator):
         if isinstance(call.fault, InsteadFault) and call.order is not None:
             raise RefusedError(instead(call.fault, call.order, now=self._wall()))
         return call, await self._service.serve(call.route, call.deployment, call.body, key=call.key)
-
-    async def _disturbed(self, call: _Call, delivery: Delivery, fault: ConnectionFault) -> web.StreamResponse | None:
-        """Do what *fault* says; None: the answer follows."""
-        request = call.request
-        match fault.what:
-            case "slow":
-                return None if await delivery.pause(self._pace.slow_pause) else delivery.hang_up(request)
-            case "redirect":
-                status = call.order.status if call.order is not None else None
-                location = {"location": f"{self.elsewhere}{request.rel_url}"}
-                answer = WholeAnswer(body=b"", status=status or 307, headers=location, content_type="")
-                return await delivery.whole(request, answer, call.headers)
-            case "garbage":
-                if request.transport is not None:
-                    request.transport.write(b"\x00\x01 this is no HTTP\r\n\r\n")
-                return delivery.hang_up(request, reset=False)
-            case "hang":
-                await delivery.pause(None)
-        return delivery.hang_up(request)
 
     def _headers(self, request: web.Request, key: str) -> dict[str, str]:
         headers = {"apim-request-id": _uuid(key), "x-request-id": _uuid(key[::-1]), "x-ms-region": self._region}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from apex_llm_mock.emulation.toml_text import quoted
 
 if TYPE_CHECKING:
     from apex_llm_mock.emulation.azure.emulator import AzureEmulator
@@ -12,24 +13,24 @@ if TYPE_CHECKING:
 
 def configuration(emulator: AzureEmulator, ca_file: Path | None) -> str:
     """Return TOML with one provider; with a token authority a second one asks that for tokens."""
-    credentials = f"{{ api_key = {_text(emulator.api_key)} }}"
+    credentials = f"{{ api_key = {quoted(emulator.api_key)} }}"
     tables = [
         _provider(
             emulator,
             "azure",
             f'{{ type = "api_key", credentials = {credentials} }}',
-            f"{{ endpoint = {_text(emulator.url)} }}",
+            f"{{ endpoint = {quoted(emulator.url)} }}",
         )
     ]
     if emulator.authority:
         entra = emulator.entra
         credentials = (
-            f"{{ tenant_id = {_text(entra.tenant)}, client_id = {_text(entra.client_id)}, "
-            f"client_secret = {_text(entra.client_secret)} }}"
+            f"{{ tenant_id = {quoted(entra.tenant)}, client_id = {quoted(entra.client_id)}, "
+            f"client_secret = {quoted(entra.client_secret)} }}"
         )
         options = (
-            f"{{ endpoint = {_text(emulator.url)}, authority = {_text(emulator.authority.rpartition('/')[0])}, "
-            f"ca_file = {_text(str(ca_file))} }}"
+            f"{{ endpoint = {quoted(emulator.url)}, authority = {quoted(emulator.authority.rpartition('/')[0])}, "
+            f"ca_file = {quoted(str(ca_file))} }}"
         )
         tables.append(
             _provider(emulator, "azure-entra", f'{{ type = "azure_ad", credentials = {credentials} }}', options)
@@ -39,17 +40,12 @@ def configuration(emulator: AzureEmulator, ca_file: Path | None) -> str:
 
 def _provider(emulator: AzureEmulator, name: str, auth: str, options: str) -> str:
     models = "".join(
-        f"  {{ id = {_text(deployment)}, base_model = {_text(model)} }},\n"
+        f"  {{ id = {quoted(deployment)}, base_model = {quoted(model)} }},\n"
         for deployment, model in emulator.deployments.items()
     )
     return (
         f'[[providers]]\nname = "{name}"\ntype = "azure"\nauth = {auth}\noptions = {options}\nmodels = [\n{models}]\n'
     )
-
-
-def _text(value: str) -> str:
-    # JSON's strings are TOML's basic strings, but for one control character.
-    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 __all__ = ["configuration"]
