@@ -38,6 +38,7 @@ def generate_request(body: Json, model: str, *, effort: str | None = None, strea
         RefusedError: its values exclude each other.
     """
     config = body.get("inferenceConfig") or {}
+    own = _own_choice(body.get("additionalModelRequestFields"))
     tools = [tool["toolSpec"] for tool in (body.get("toolConfig") or {}).get("tools") or () if tool.get("toolSpec")]
     try:
         return GenerateRequest(
@@ -51,7 +52,8 @@ def generate_request(body: Json, model: str, *, effort: str | None = None, strea
                 temperature=config.get("temperature"),
                 top_p=config.get("topP"),
                 tools=[_tool(spec) for spec in tools] or None,
-                tool_choice=_choice((body.get("toolConfig") or {}).get("toolChoice")) if tools else None,
+                tool_choice=_choice((body.get("toolConfig") or {}).get("toolChoice"), own) if tools else None,
+                parallel_tool_calls=False if tools and own.get("disable_parallel_tool_use") is True else None,
                 response_format=_format((body.get("outputConfig") or {}).get("textFormat"), body),
                 reasoning_effort=effort,
             ),
@@ -167,9 +169,17 @@ def _tool(spec: Json) -> FunctionDefinition:
     )
 
 
-def _choice(choice: Json | None) -> str | FunctionChoice | None:
+def _own_choice(fields: Any) -> Json:
+    """Return Claude's own choice of tools in *fields*, which can say more than that of Converse; empty without one."""
+    choice = fields.get("tool_choice") if isinstance(fields, dict) else None
+    return choice if isinstance(choice, dict) else {}
+
+
+def _choice(choice: Json | None, own: Json) -> str | FunctionChoice | None:
     if choice is None:
-        return None
+        if own.get("type") == "tool":
+            return FunctionChoice(name=str(own.get("name")))
+        return {"any": "required", "auto": "auto"}.get(str(own.get("type")))
     if choice.get("tool") is not None:
         return FunctionChoice(name=choice["tool"]["name"])
     return "required" if choice.get("any") is not None else "auto"

@@ -1,0 +1,1 @@
+"""The provider type ``bedrock``: AWS Bedrock. See `plugin` for what it registers."""
