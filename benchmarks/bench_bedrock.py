@@ -154,13 +154,17 @@ async def work(url: str, kind: str) -> None:
     elif kind == "aiobotocore":
         # In its own environment, where mypy does not look.
         config = importlib.import_module("aiobotocore.config").AioConfig(max_pool_connections=CONCURRENT)
-        made = importlib.import_module("aiobotocore.session").get_session().create_client(
-            "bedrock-runtime",
-            region_name="us-east-1",
-            endpoint_url=url,
-            aws_access_key_id=KEYS["BENCH_ID"],
-            aws_secret_access_key=KEYS["BENCH_SECRET"],
-            config=config,
+        made = (
+            importlib.import_module("aiobotocore.session")
+            .get_session()
+            .create_client(
+                "bedrock-runtime",
+                region_name="us-east-1",
+                endpoint_url=url,
+                aws_access_key_id=KEYS["BENCH_ID"],
+                aws_secret_access_key=KEYS["BENCH_SECRET"],
+                config=config,
+            )
         )
         async with made as client:
             await answer(Aiobotocore(client))
@@ -241,12 +245,11 @@ def quickest(job: Callable[[], object], turns: int) -> float:
 
 def decoding() -> tuple[float, float, float]:
     """Return our time for 1,000 messages as a share of botocore's, and of a 5 MB frame in pieces to one of 10 MB, halved."""
+    from apex_llm_bedrock.event_stream import EventStreamDecoder
     from botocore.eventstream import EventStreamBuffer
     from botocore.loaders import Loader
     from botocore.model import ServiceModel
     from botocore.parsers import EventStreamJSONParser
-
-    from apex_llm_bedrock.event_stream import EventStreamDecoder
 
     upstream = importlib.import_module("bedrock_upstream")
     data = b"".join(upstream.events(1_000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import traceback
 from base64 import b64decode, b64encode
 from copy import deepcopy
 from itertools import pairwise
@@ -1104,6 +1105,26 @@ def test_pieces_that_carry_nothing_are_a_typed_error(alien, junk):
         flow(alien, framed([("chunk", document)]))
         error = alien.client.read(PROMPT, model=FORMS["anthropic"]).error
         assert type(error) is ServiceUnavailableError
+
+
+@pytest.mark.parametrize("by", ["iam", "key"])
+@pytest.mark.parametrize("status", [200, 400, 403, 429, 500])
+@pytest.mark.parametrize("form", ["json", "text", "page", "stream"])
+def test_a_service_that_repeats_credentials_is_not_quoted(bedrock, by, status, form):
+    secret = bedrock.emulator.secret_access_key if by == "iam" else bedrock.emulator.api_key
+    told = f"The key '{secret}' is not known here; Authorization: Bearer {secret}"
+    service = Service()
+    client = bedrock.client(bedrock.provider(by=by), settings={"http": service})
+    if form == "stream":
+        exception = StreamException("validationException", {"message": told})
+        service.answer = Answer(b"".join(EventStream().frames([exception])), EVENTS)
+    else:
+        body = {"json": json.dumps({"message": told, "__type": secret}), "page": f"<title>{told}</title>", "text": told}
+        service.answer = Answer(body[form].encode(), JSON if form == "json" else "text/html", status)
+    error = client.read(PROMPT).error
+    facts = [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
+    assert not [fact for fact in facts if secret in fact]
+    assert not [event for event in client.events if secret in repr(event)]
 
 
 # -- the control plane -------------------------------------------------------------------------------------------------
