@@ -64,6 +64,9 @@ class CallContext:
     attempt: int = 0
     #: Seconds of silence this attempt allows; None or 0 is no limit.
     timeout: float | None = None
+    #: A provider sets this when the service begins work that it charges, whether its answer arrives or not: after a silence the
+    #: same provider is then not asked again.
+    charged: bool = False
     #: A provider calls this whenever bytes arrive: it restarts the count of silent seconds.
     touch: Callable[[], None] = _nothing
 

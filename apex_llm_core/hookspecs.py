@@ -48,7 +48,8 @@ class Runtime(Protocol):
     def http_trusting(self, ca_file: str) -> HttpClient:
         """Return a client that trusts the certificate authorities in *ca_file* (PEM) in place of the usual ones.
 
-        One for all who ask for the same file, closed with the configuration; "" gives `http`.
+        One for all who ask for the same file, closed with the configuration; "" gives `http`, and so does everything when
+        the application handed its own client to the manager.
         """
 
     @property

@@ -251,7 +251,9 @@ class LLMProviderManager:
         caller: Caller | None = None,
         **keywords: Unpack[ChatKeywords],
     ) -> TokenCount:
-        """Return the size of the prompt that `generate_chat` would send, without sending it.
+        """Return the size of the prompt that `generate_chat` would send: the provider's count, else an estimate.
+
+        The prompt goes to the provider's counter as it is; where middleware is configured it stays here and is estimated.
 
         Raises:
             LLMError: the provider counts, but failed to.

@@ -235,7 +235,9 @@ def test_secrets_that_cannot_be_used(value):
     assert "12345678" not in message
 
 
-secret_keys = st.sampled_from(["api_key", "client_secret", "session_token", "password", "private_key", "access_key_id"])
+secret_keys = st.sampled_from(
+    ["api_key", "client_secret", "session_token", "password", "private_key", "secret_access_key"]
+)
 literals = st.text("abcdefghijkXYZ0123456789-_", min_size=8, max_size=30).map(lambda value: f"S3CRET{value}")
 
 
@@ -290,6 +292,22 @@ def test_what_is_a_reference(value, expected):
 
 def test_what_looks_secret():
     assert all(
-        map(looks_secret, ["api_key", "API_KEY", "access_key_id", "session_token", "certificate", "client_assertion"])
+        map(
+            looks_secret,
+            [
+                "api_key",
+                "API_KEY",
+                "secret_access_key",
+                "secret_id",
+                "session_token",
+                "certificate",
+                "client_assertion",
+            ],
+        )
     )
-    assert not any(map(looks_secret, ["tenant_id", "certificate_path", "token_url", "key_file", "profile", "scope"]))
+    assert not any(
+        map(
+            looks_secret,
+            ["tenant_id", "access_key_id", "certificate_path", "token_url", "key_file", "profile", "scope"],
+        )
+    )

@@ -55,17 +55,20 @@ class Plugin:
 def count():
     """Count the tokens of "hi there, you" with *providers*, the first preferred."""
 
-    def run(providers, **keywords):
+    def run(providers, *, plugins=(), tables=(), **keywords):
         clock = FakeClock()
 
-        tables = [
+        configured = [
             {"name": name, "type": "silent", "priority": position, "timeout": 5, "models": [{"id": "m"}]}
             for position, name in enumerate(providers)
         ]
 
         async def main():
             async with LLMProviderManager(
-                {"providers": tables}, plugins=[Plugin(providers)], clock=clock, environ={}
+                {"providers": configured, **dict(tables)},
+                plugins=[Plugin(providers), *plugins],
+                clock=clock,
+                environ={},
             ) as manager:
                 found = await manager.count_tokens("hi there, you", model="m", **keywords)
                 return SimpleNamespace(found=found, stats=manager.stats())
@@ -123,3 +126,30 @@ def test_silence_ends_by_the_providers_timeout(count):
 def test_a_provider_that_cancels_itself_has_failed(count):
     with pytest.raises(UnknownError, match="cancelled its own call"):
         count({"a": Counting(asyncio.CancelledError())})
+
+
+def test_a_request_has_its_own_timeout(count):
+    provider = Counting(7)
+    count({"a": provider}, timeout=2)
+    assert provider.asked[0][1].timeout == 2
+
+
+class HousePlugin:
+    @hookimpl
+    def apex_register(self, registrar):
+        registrar.middleware("house", lambda config, settings, runtime: House())
+
+
+class House:
+    """Middleware that keeps prompts in the house."""
+
+    @hookimpl
+    async def apex_around_generate(self, request, context, call_next):
+        return await call_next(request, context)
+
+
+def test_with_middleware_the_prompt_is_not_sent_anywhere(count):
+    provider = Counting(7)
+    answer = count({"a": provider}, plugins=[HousePlugin()], tables={"middleware": [{"type": "house"}]})
+    assert answer.found.estimated
+    assert not provider.asked

@@ -96,3 +96,38 @@ class TestBehindTheManager:
             retry={"quota": 0},
         )
         assert scene.chat().message.text == "fine"
+
+    def test_a_retry_that_is_not_made_costs_nothing(self, stage):
+        # The limit lets one call in a minute through, so that no retry is admitted.
+        scene = stage(
+            {"a": [ServiceUnavailableError("down") for _ in range(5)] + ["fine"] * 9, "b": []},
+            providers={"a": {"retry_count": 1}},
+            manager={"circuit_breaker_enabled": False},
+            limits=[{"name": "one", "scope": "provider", "match": "a", "requests": 1, "per": 60}],
+            retry={"quota": 14},
+        )
+
+        async def body(manager):
+            for _ in range(3):
+                assert (await manager.generate_chat("hi", model="m")).provider == "b"
+                scene.clock.advance(61)
+
+        scene.run(body)
+        assert scene.called.count("a") == 3
+
+
+def test_a_charged_call_that_falls_silent_is_not_made_again(stage):
+    def charge(request, context):
+        context.charged = True
+
+    scene = stage({"a": [[charge, ...]], "b": ["b"]}, providers={"a": {"retry_count": 3}})
+    assert scene.chat().provider == "b"
+    assert scene.called == "ab"
+
+
+def test_a_charged_call_that_failed_is(stage):
+    def charge(request, context):
+        context.charged = True
+
+    scene = stage({"a": [[charge, ServiceUnavailableError("down")], "a"]}, providers={"a": {"retry_count": 1}})
+    assert scene.chat().message.text == "a"

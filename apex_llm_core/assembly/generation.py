@@ -79,7 +79,7 @@ class Generation:
         self._schemes: dict[str, Callable[[str], Awaitable[Secret]]] = {}
         self.runtime = SharedRuntime(
             http=http or self._open_http(),
-            open_http=self._open_http,
+            open_http=self._open_http if http is None else None,
             clock=clock,
             random=Random(self.config.seed),
             flags=self.config.flags,
@@ -347,13 +347,6 @@ class Generation:
             sweeper=self.sweeper,
             scrub=self.redactor.scrub,
         )
-        self.counter = TokenCounter(
-            registry=self.registry,
-            router=self.router,
-            selector=self.selector,
-            sweeper=self.sweeper,
-            scrub=self.redactor.scrub,
-        )
         plugins = self.loader.plugins
         self.pipeline = Pipeline(
             registry=self.registry,
@@ -369,6 +362,15 @@ class Generation:
                 embed=plugins.innermost_first("apex_around_embed"),
                 image=plugins.innermost_first("apex_around_image"),
             ),
+        )
+        self.counter = TokenCounter(
+            registry=self.registry,
+            router=self.router,
+            selector=self.selector,
+            sweeper=self.sweeper,
+            scrub=self.redactor.scrub,
+            alone=not plugins.innermost_first("apex_around_generate"),
+            busy=self.pipeline.busy,
         )
 
     def _cache(self) -> ResponseCache | None:

@@ -27,13 +27,13 @@ class SharedRuntime:
     emit: Callable[[Event], None]
     flags: Mapping[str, bool]
     _secrets: SecretResolver = attrs.field(repr=False)
-    #: Opens a client for a file of certificate authorities.
-    _open_http: Callable[[str], HttpClient]
+    #: Opens a client for a file of certificate authorities; None where the application brought its own.
+    _open_http: Callable[[str], HttpClient] | None
     _trusting: dict[str, HttpClient] = attrs.field(init=False, factory=dict)
 
     def http_trusting(self, ca_file: str) -> HttpClient:
-        """Return the client that trusts the authorities in *ca_file*, `http` for ""."""
-        if not ca_file:
+        """Return the client that trusts the authorities in *ca_file*, `http` for "" or where the application brought it."""
+        if not ca_file or self._open_http is None:
             return self.http
         if ca_file not in self._trusting:
             self._trusting[ca_file] = self._open_http(ca_file)

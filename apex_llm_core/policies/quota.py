@@ -35,17 +35,29 @@ class RetryQuota:
         """The credit that is left."""
         return self._left
 
+    def covers(self, error: LLMError) -> bool:
+        """Return whether a retry after *error* can be paid."""
+        return _cost(error) <= self._left
+
     def take(self, error: LLMError) -> int | None:
         """Pay for a retry after *error*; return its cost, None when the credit does not cover it."""
-        cost = COST_OF_RATE_LIMIT if error.type is LLMErrorType.RATE_LIMIT_ERROR else COST
+        cost = _cost(error)
         if cost > self._left:
             return None
         self._left -= cost
         return cost
 
+    def refund(self, cost: int) -> None:
+        """Give *cost* back: the retry it was for was not made."""
+        self._left = min(self._capacity, self._left + cost)
+
     def succeed(self, cost: int) -> None:
         """Note a success; *cost* is that of its last retry, 0 without one."""
-        self._left = min(self._capacity, self._left + (cost or _GAIN))
+        self.refund(cost or _GAIN)
+
+
+def _cost(error: LLMError) -> int:
+    return COST_OF_RATE_LIMIT if error.type is LLMErrorType.RATE_LIMIT_ERROR else COST
 
 
 __all__ = ["COST", "COST_OF_RATE_LIMIT", "RetryQuota"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, UnknownError
@@ -20,7 +21,12 @@ from apex_llm_core.routing.selector import Selector
 class TokenCounter:
     """Asks the candidates of a request in the order of the ranking, the first that counts decides.
 
-    Counting is no attempt: it is neither retried nor limited, and says nothing of a provider's health.
+    Counting is no attempt: it is neither retried nor limited, and says nothing of a provider's health. It passes no middleware
+    either, since that is made for answers; where there is any, which may be there to keep prompts in the house, nobody is asked.
+
+    Args:
+        alone: there is no middleware around whole answers.
+        busy: keeps the configuration alive while inside.
     """
 
     def __init__(
@@ -31,12 +37,16 @@ class TokenCounter:
         selector: Selector,
         sweeper: Sweeper,
         scrub: Callable[[str], str],
+        alone: bool,
+        busy: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._registry = registry
         self._router = router
         self._selector = selector
         self._sweeper = sweeper
         self._scrub = scrub
+        self._alone = alone
+        self._busy = busy
 
     async def count(self, request: GenerateRequest, context: CallContext) -> TokenCount:
         """Return the size of the prompt of *request*.
@@ -45,7 +55,8 @@ class TokenCounter:
             LLMError: providers that count failed, and none of them answered; the first failure.
         """
         failure: LLMError | None = None
-        for candidate in self._selector.rank(request, self._router.route(request, context)):
+        route = self._router.route(request, context)
+        for candidate in self._selector.rank(request, route) if self._alone else ():
             try:
                 tokens = await self._ask(candidate, request, context)
             except LLMError as error:
@@ -64,7 +75,8 @@ class TokenCounter:
         hook = self._registry.get(candidate.provider).hooks.get("apex_count_tokens")
         if hook is None:
             return None
-        watch = self._sweeper.watch(silence=candidate.timeout, deadline=context.deadline)
+        timeout = candidate.timeout if request.options.timeout is None else request.options.timeout
+        watch = self._sweeper.watch(silence=timeout, deadline=context.deadline)
         inner = CallContext(
             request_id=context.request_id,
             operation=context.operation,
@@ -75,11 +87,11 @@ class TokenCounter:
             emit=context.emit,
             candidate=candidate,
             attempt=1,
-            timeout=candidate.timeout,
+            timeout=timeout,
             touch=watch.touch,
         )
         try:
-            with watch:
+            with self._busy(), watch:
                 tokens = await hook(request, inner)
             if tokens is not None and (type(tokens) is not int or tokens < 0):
                 raise UnknownError(f"provider {candidate.provider!r} counted {tokens!r} tokens; expected a number")

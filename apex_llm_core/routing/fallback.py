@@ -6,7 +6,9 @@ What happens after a failure:
 error type                       same provider again     next candidate
 ===============================  ======================  ====================================================
 rate_limit, service_unavailable, while `retryable`, and  yes
-timeout                          retries are left
+timeout                          retries are left; no
+                                 timeout of a charged
+                                 call (`context.charged`)
 context_length_exceeded          no                      only one with a larger (or unknown) window
 authentication, authorization,   no                      yes
 quota_exceeded, model_not_found,
@@ -119,15 +121,21 @@ class FallbackHandler:
                     raise
                 if error.type in _FINAL or number >= self._max_attempts or context.remaining() == 0.0:
                     raise self._with_attempts(error, context)
-                delay = self._delay(place, error, retries, journey, context)
-                paid = None if delay is None else self._pay(place.candidate, error)
-                if delay is None or paid is None:
+                delay = self._delay(place, error, retries, journey, flight.context)
+                if delay is None:
                     break
-                retries, cost = retries + 1, paid
+                retries += 1
                 self._tell_retry(place.candidate, error, delay, number, context)
                 await asyncio.sleep(delay)
-                if not journey.renew(place):
+                quota = self._quota(place.candidate)
+                paid = 0 if quota is None else quota.take(error)
+                if paid is None:
                     break
+                if not journey.renew(place):
+                    if quota is not None:
+                        quota.refund(paid)
+                    break
+                cost = paid
             if error.type is LLMErrorType.CONTEXT_LENGTH_EXCEEDED_ERROR:
                 journey.too_small(place.candidate)
             if not self._enabled:
@@ -206,6 +214,11 @@ class FallbackHandler:
             allowed = place.candidate.retry_count
         if not error.retryable or error.type not in _RETRIED or retries >= allowed:
             return None
+        if context.charged and error.type is LLMErrorType.TIMEOUT_ERROR and error.status_code is None:
+            return None
+        quota = self._quota(place.candidate)
+        if quota is not None and not quota.covers(error):
+            return None
         delay = self._retry.delay(retries + 1, error)
         remaining = context.remaining()
         if remaining is not None and delay >= remaining:
@@ -214,14 +227,14 @@ class FallbackHandler:
             return None
         return delay
 
-    def _pay(self, candidate: Candidate, error: LLMError) -> int | None:
-        """Take a retry from the provider's credit; return what it cost, None when there is not enough left."""
+    def _quota(self, candidate: Candidate) -> RetryQuota | None:
+        """Return the credit of the candidate's provider, None without limits."""
         if not self._retry_quota:
-            return 0
+            return None
         quota = self._quotas.get(candidate.provider)
         if quota is None:
             quota = self._quotas[candidate.provider] = RetryQuota(self._retry_quota)
-        return quota.take(error)
+        return quota
 
     @staticmethod
     def _with_attempts(error: LLMError, context: CallContext) -> LLMError:

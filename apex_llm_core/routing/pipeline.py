@@ -7,8 +7,8 @@ provider's bound hook.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -109,6 +109,15 @@ class Pipeline:
         self._hurried = True
         if self._idle is not None:
             self._idle.set()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Count as a request under way what happens inside."""
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._done()
 
     def _done(self) -> None:
         self._in_flight -= 1
