@@ -6,7 +6,13 @@ import random
 
 import pytest
 
-from apex_llm_core.errors import ConfigurationError, InvalidRequestError, RateLimitError, ServiceUnavailableError
+from apex_llm_core.errors import (
+    ConfigurationError,
+    ConfigurationWarning,
+    InvalidRequestError,
+    RateLimitError,
+    ServiceUnavailableError,
+)
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models import (
@@ -187,7 +193,10 @@ class TestModels:
             d=Informed(models=7),
             e=Informed(models=[ModelInfo(id="good"), {"id": "bad"}]),
         )
-        found = scene.run(lambda manager: manager.get_models())
+        with pytest.warns(ConfigurationWarning) as told:
+            found = scene.run(lambda manager: manager.get_models())
+        assert [str(each.message).split(":")[0] for each in told] == ["provider 'b'", "provider 'c'", "provider 'd'"]
+        assert "its models cannot be listed: down" in str(told[0].message)
         assert [(model.provider, model.id) for model in found] == [
             ("a", "m"),
             ("b", "m"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import LLMError, PluginError
+from apex_llm_core.errors import ConfigurationWarning, LLMError, PluginError
 from apex_llm_core.models.events import Event
 from apex_llm_core.models.info import HealthState, HealthStatus, ModelInfo
 from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
@@ -28,14 +29,17 @@ class Inquiry:
     scrub: Callable[[str], str]
 
     async def models(self, request_id: Callable[[], str]) -> list[ModelInfo]:
-        """Return the models that requests may name, then what the providers list beyond them."""
+        """Return the models that requests may name, then what the providers list beyond them; warn of those that cannot."""
         handles = self._handles()
         found = [model for handle in handles for model in handle.models]
         known = {(model.provider, name) for model in found for name in (model.id, model.provider_model_id)}
-        none: list[ModelInfo] = []
-        listed = await self._ask(handles, "apex_models", list, lambda _error: none, request_id)
+        listed: list[Any] = await self._ask(handles, "apex_models", list, _Failed, request_id)
         for handle, models in zip(handles, listed, strict=True):
             name = handle.get_name()
+            if isinstance(models, _Failed):
+                text = f"provider {name!r}: its models cannot be listed: {self.scrub(str(models.error))}"
+                warnings.warn(text, ConfigurationWarning, stacklevel=3)
+                continue
             if not models or not all(isinstance(model, ModelInfo) for model in models):
                 continue
             found.extend(
@@ -105,6 +109,13 @@ class Inquiry:
                 return failed(error)
 
         return list(await asyncio.gather(*(ask(handle) for handle in handles)))
+
+
+@attrs.frozen
+class _Failed:
+    """What stands for the answer of a provider that has none."""
+
+    error: Exception
 
 
 def _scrubbed(status: HealthStatus, scrub: Callable[[str], str]) -> HealthStatus:

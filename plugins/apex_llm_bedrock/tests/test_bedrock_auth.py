@@ -27,7 +27,7 @@ WALL = 1.7e9
 OPTIONS = {
     "region": "eu-west-1",
     "sts_endpoint": "http://127.0.0.1:1",
-    "ca_file": "ca.pem",
+    "ca_file": __file__,
     "role_session_name": "me",
     "role_duration": 900,
 }

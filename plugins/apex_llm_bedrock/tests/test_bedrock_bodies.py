@@ -114,7 +114,7 @@ class TestWeight:
         return weight(GenerateRequest(kind="chat", messages=messages, model="m", options=ChatGenerationOptions()))
 
     def test_of_text_is_its_length(self):
-        assert self.of(ChatMessage(role="user", content="abc"), ChatMessage(role="assistant", content="de")) == 5
+        assert self.of(ChatMessage(role="user", content="abc"), ChatMessage(role="assistant", content="de")) == 85
 
     def test_counts_whatever_a_part_holds(self):
         parts = [
@@ -127,4 +127,4 @@ class TestWeight:
         ]
         calls = ChatMessage(role="assistant", content=(ToolCallPart(id="x", name="look", arguments="g" * 600_000),))
         results = ChatMessage(role="tool", content=(ToolResultPart(tool_call_id="x", content="c" * 7_000_000),))
-        assert self.of(ChatMessage(role="user", content=parts), calls, results) == 7_654_321
+        assert self.of(ChatMessage(role="user", content=parts), calls, results) == 7_654_321 + 3 * 40

@@ -855,7 +855,10 @@ def test_complaint_20_reasoning_goes_back_unchanged(bedrock, client, streamed, r
     assert "sunny" in client.chat(answered, **options).message.text
     assert "sunny" in client.stream(answered, **options).text
     without = [answered[0], assistant(*calls), answered[2]]
-    assert "thinking" in refused(InvalidRequestError, client.chat, without, **options).message
+    # Calls that another model made: Claude refuses to begin thinking in the middle, and is not asked to.
+    answer = client.chat(without, **options)
+    assert "sunny" in answer.message.text
+    assert answer.details["dropped_parameters"] == ["reasoning_effort"]
     if not redacted:
         forged = ReasoningPart(text=f"{part.text}!", signature=part.signature)
         forged = [answered[0], assistant(forged, *calls), answered[2]]

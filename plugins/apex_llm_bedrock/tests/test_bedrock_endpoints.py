@@ -112,12 +112,12 @@ def test_rules_are_read_once_for_all_regions(monkeypatch):
     assert read == ["bedrock-runtime"]
 
 
-def test_custom_endpoint_wins_in_every_region_and_serves_the_control_plane_too():
+def test_custom_endpoint_wins_in_every_region_for_the_runtime_alone():
     endpoints = Endpoints(endpoint="http://127.0.0.1:8000/aws")
 
     assert endpoints.resolve("bedrock-runtime", "us-east-1") == "http://127.0.0.1:8000/aws"
     assert endpoints.resolve("bedrock-runtime", "eu-west-1") == "http://127.0.0.1:8000/aws"
-    assert endpoints.resolve("bedrock", "us-east-1") == "http://127.0.0.1:8000/aws"
+    assert endpoints.resolve("bedrock", "us-east-1") == "https://bedrock.us-east-1.amazonaws.com"
 
 
 def test_control_endpoint_of_its_own_leaves_the_other_alone():

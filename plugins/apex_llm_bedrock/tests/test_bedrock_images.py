@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from apex_llm_bedrock.families import family_of
@@ -36,6 +37,7 @@ class FakeClient:
         self.answers = list(answers)
         self.calls = []
         self.sizes = []
+        self.headers = []
         self.most = 0
         self._now = 0
 
@@ -44,6 +46,7 @@ class FakeClient:
         answer = self.answers[len(self.calls) % len(self.answers)]
         self.calls.append(document)
         self.sizes.append(size)
+        self.headers.append(headers)
         number = len(self.calls)
         self._now += 1
         self.most = max(self.most, self._now)
@@ -59,8 +62,8 @@ class FakeClient:
         return response.document
 
 
-def run(client, *, model=CANVAS, context=None, settings=None, base="", **options):
-    request = ImageRequest(prompt="A boat", model="m", options=ImageGenerationOptions(**options))
+def run(client, prompt="A boat", *, model=CANVAS, context=None, settings=None, base="", **options):
+    request = ImageRequest(prompt=prompt, model="m", options=ImageGenerationOptions(**options))
     meant = Model(
         name=model, id=parse_model_id(model), family=family_of(base or model), base=base or model, invoke_format=""
     )
@@ -144,15 +147,43 @@ def test_nothing_left_by_a_filter_is_its_error(model, answer, says):
 
 
 def test_images_that_were_paid_for_are_not_drawn_again():
-    # The failure ends the third call, whose answer is not there yet.
+    # After the failure the third call does not begin.
     broken = {"finish_reasons": ["Inference error"]}
-    client = FakeClient(drawn(seed=1), broken, drawn(seed=9), drawn(seed=2), drawn(seed=3))
+    client = FakeClient(drawn(seed=1), broken, drawn(seed=2), drawn(seed=3))
     context = make_context()
     with pytest.raises(ServiceUnavailableError, match="Inference error"):
         run(client, model=SD3, n=3, context=context, settings={"embedding_concurrency": 1})
     result = run(client, model=SD3, n=3, context=context, settings={"embedding_concurrency": 1})
-    assert len(client.calls) == 5
+    assert len(client.calls) == 4
     assert result.details == {"seeds": [1, 2, 3]}
+
+
+def test_calls_under_way_end_when_another_one_fails():
+    broken = {"finish_reasons": ["Inference error"]}
+    client = FakeClient(drawn(seed=1), broken, drawn(seed=3), drawn(seed=2))
+    context = make_context()
+    with pytest.raises(ServiceUnavailableError, match="Inference error"):
+        run(client, model=SD3, n=3, context=context)
+    result = run(client, model=SD3, n=3, context=context)
+    assert (len(client.calls), result.details) == (4, {"seeds": [1, 2, 3]})
+
+
+def test_another_prompt_in_the_same_request_is_drawn_anew():
+    client = FakeClient(drawn(seed=1), drawn(seed=2))
+    context = make_context()
+    first = run(client, "a boat", model=SD3, context=context)
+    second = run(client, "a ship", model=SD3, context=context)
+    assert (first.details, second.details) == ({"seeds": [1]}, {"seeds": [2]})
+
+
+def test_the_guardrail_and_the_like_are_asked_for_by_headers():
+    client = FakeClient(drawn())
+    settings = {"guardrail_identifier": "abc", "guardrail_version": "1", "service_tier": "flex"}
+    run(client, settings=settings, user="u1")
+    [headers] = client.headers
+    assert headers["X-Amzn-Bedrock-GuardrailIdentifier"] == "abc"
+    assert headers["X-Amzn-Bedrock-Service-Tier"] == "flex"
+    assert json.loads(headers["X-Amzn-Bedrock-Request-Metadata"]) == {"user": "u1"}
 
 
 def test_other_errors_pass():

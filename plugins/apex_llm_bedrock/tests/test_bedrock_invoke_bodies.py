@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 from apex_llm_bedrock.families import UNKNOWN, family_of
-from apex_llm_bedrock.invoke_formats import FORMS
-from apex_llm_bedrock.invoke_text import invoke_body
+from apex_llm_bedrock.invoke.forms import FORMS
+from apex_llm_bedrock.invoke.text import invoke_body
 from apex_llm_bedrock.model_ids import parse_model_id
 from apex_llm_bedrock.models import Model
-from apex_llm_bedrock.settings import INVOKE_FORMATS
-from apex_llm_bedrock.tool_names import ToolNames
+from apex_llm_bedrock.settings import INVOKE_FORMATS, BedrockSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,7 +61,7 @@ SYSTEM = ChatMessage(role="system", content="Be brief.")
 DIALOGUE = (SYSTEM, user("Hi"), assistant("Hello!"), user("Bye"))
 
 
-def body(form, *messages, model="", kind="chat", stream=False, unsupported="error", names=None, **options):
+def body(form, *messages, model="", kind="chat", stream=False, unsupported="error", settings=None, **options):
     name = model or MODELS[form]
     model_id = parse_model_id(name)
     meant = Model(name=name, id=model_id, family=family_of(model_id.base), base=model_id.base, invoke_format=form)
@@ -70,7 +69,7 @@ def body(form, *messages, model="", kind="chat", stream=False, unsupported="erro
     request = GenerateRequest(
         kind=kind, messages=messages or (user("Hello"),), model="m", options=cls(**options), stream=stream
     )
-    return invoke_body(form, request, meant, unsupported=unsupported, names=names)
+    return invoke_body(form, request, meant, BedrockSettings(unsupported_parameters=unsupported, **(settings or {})))
 
 
 def document(form, *messages, **more):
@@ -101,7 +100,7 @@ LLAMA3 = (
             "",
             {
                 "anthropic_version": "bedrock-2023-05-31",
-                "max_tokens": 64000,
+                "max_tokens": 4096,
                 "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
             },
         ),
@@ -198,7 +197,8 @@ def test_options_have_their_own_names(form, model, options, expected):
         ("llama", {"stop": ["x"], "logprobs": True}, ("stop", "logprobs")),
         ("mistral", {"seed": 1, "response_format": ResponseFormat(type="json")}, ("response_format", "seed")),
         ("cohere", {"reasoning_effort": "low"}, ("reasoning_effort",)),
-        ("anthropic", {"seed": 1, "response_format": ResponseFormat(type="json")}, ("seed", "response_format")),
+        ("anthropic", {"seed": 1, "frequency_penalty": 0.5}, ("frequency_penalty", "seed")),
+        ("anthropic", {"temperature": 1.5}, ("temperature",)),
         ("anthropic", {"stop": ["END", "  "]}, ("stop",)),
         ("ai21", {"reasoning_effort": "low"}, ("reasoning_effort",)),
     ],
@@ -206,13 +206,13 @@ def test_options_have_their_own_names(form, model, options, expected):
 def test_options_without_a_place_are_refused_or_dropped(form, options, lost):
     with pytest.raises(InvalidRequestError, match=lost[0]):
         body(form, **options)
-    assert body(form, unsupported="drop", **options).dropped == lost
+    assert body(form, unsupported="drop", **options).reading.dropped == lost
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_options_that_change_nothing_are_not_missed(form):
     found = body(form, frequency_penalty=0, presence_penalty=0, logprobs=False, n=1)
-    assert found.dropped == ()
+    assert found.reading.dropped == ()
 
 
 @pytest.mark.parametrize("form", ["titan", "llama", "mistral", "anthropic", "cohere"])
@@ -256,6 +256,28 @@ def test_extra_adds_to_what_the_options_say():
 def test_extra_may_not_contradict_the_request(form, name):
     with pytest.raises(InvalidRequestError, match=f"may not set {name}"):
         body(form, extra={name: "x"})
+
+
+GUARDRAIL = {"guardrail_identifier": "g", "guardrail_version": "1"}
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize(("mode", "word"), [("sync", "SYNCHRONOUS"), ("async", "ASYNCHRONOUS")])
+def test_streams_say_how_a_guardrail_watches_them(form, mode, word):
+    member = "amazon-bedrock-guardrailConfig"
+    settings = {**GUARDRAIL, "guardrail_stream_mode": mode}
+    assert document(form, stream=True, settings=settings)[member] == {"streamProcessingMode": word}
+    assert member not in document(form, stream=False, settings=settings)
+    assert member not in document(form, stream=True, settings=GUARDRAIL)
+    tagged = document(form, stream=True, settings=settings, extra={member: {"tagSuffix": "x"}})
+    assert tagged[member] == {"streamProcessingMode": word, "tagSuffix": "x"}
+
+
+def test_a_stream_may_be_asked_for_that_the_request_does_not_name():
+    model_id = parse_model_id(COMMAND)
+    meant = Model(name=COMMAND, id=model_id, family=UNKNOWN, base=model_id.base, invoke_format="cohere")
+    request = GenerateRequest(kind="chat", messages=(user("Hello"),), model="m", options=ChatGenerationOptions())
+    assert invoke_body("cohere", request, meant, BedrockSettings(), True).document["stream"] is True
 
 
 LLAMA3_DIALOGUE = (
@@ -384,9 +406,8 @@ TOOLS = {"tools": [FunctionDefinition(name="get weather")], "tool_choice": Funct
 
 
 def test_chat_completions_take_tools_and_pictures():
-    names = ToolNames()
-    found = document("openai", *CONVERSATION, names=names, parallel_tool_calls=False, **TOOLS)
-    written = names.written("get weather")
+    found, reading = body("openai", *CONVERSATION, parallel_tool_calls=False, **TOOLS)
+    written = reading.names.written("get weather")
     assert " " not in written
     assert found == {
         "messages": [
@@ -462,9 +483,8 @@ def test_chat_completions_are_told_how_much_to_think(model):
 
 
 def test_claude_gets_messages_in_its_own_words():
-    names = ToolNames()
-    found = document("anthropic", *CONVERSATION, names=names, **TOOLS)
-    written = names.written("get weather")
+    found, reading = body("anthropic", *CONVERSATION, **TOOLS)
+    written = reading.names.written("get weather")
     assert found["system"] == [{"type": "text", "text": "Be brief."}]
     asked, called, results = found["messages"]
     assert asked == {
@@ -524,7 +544,9 @@ def test_claude_thinks_within_its_budget():
 def test_claude_is_held_to_a_schema_where_it_can_be():
     shape = ResponseFormat(type="json_schema", schema={"type": "object"})
     found = document("anthropic", model="anthropic.claude-sonnet-4-5-20250929-v1:0", response_format=shape)
-    assert found["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+    assert found["output_config"] == {
+        "format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": False}}
+    }
 
 
 def test_claude_keeps_what_is_hinted_at_in_its_cache():

@@ -9,9 +9,11 @@ from itertools import pairwise
 from zlib import crc32
 
 import pytest
+from apex_llm_bedrock.answers import Reading
 from apex_llm_bedrock.failures import stream_failure
-from apex_llm_bedrock.invoke_streaming import InvokeStreamDecoder
-from apex_llm_bedrock.invoke_text import InvokeStream
+from apex_llm_bedrock.invoke.streaming import InvokeStreamDecoder
+from apex_llm_bedrock.invoke.text import InvokeStream
+from apex_llm_bedrock.tool_names import ToolNames
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +57,7 @@ def failure_of(message):
 
 
 def read(*reads):
-    decoder = InvokeStreamDecoder(failure_of, InvokeStream("llama", {}))
+    decoder = InvokeStreamDecoder(failure_of, InvokeStream("llama", {}, Reading(names=ToolNames())))
     batches = [batch for batch in (*(decoder.feed(each) for each in reads), decoder.close()) if batch]
     return decoder, batches
 

@@ -6,8 +6,9 @@ import json
 from contextlib import suppress
 
 import pytest
-from apex_llm_bedrock.invoke_formats import FORMS
-from apex_llm_bedrock.invoke_text import InvokeStream, invoke_result
+from apex_llm_bedrock.answers import Reading
+from apex_llm_bedrock.invoke.forms import FORMS
+from apex_llm_bedrock.invoke.text import InvokeStream, invoke_result
 from apex_llm_bedrock.tool_names import ToolNames
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,12 +24,16 @@ def assistant(text):
     return ChatMessage(role="assistant", content=text)
 
 
+def reading_of(names=None, **more):
+    return Reading(names=names or ToolNames(), **more)
+
+
 def result(form, answer, headers=HEADERS, **more):
-    return invoke_result(form, answer, headers, model="m", provider="aws", **more)
+    return invoke_result(form, answer, headers, reading_of(**more), model="m", provider="aws")
 
 
 def stream(form, *documents, headers=HEADERS, **more):
-    reader = InvokeStream(form, headers, **more)
+    reader = InvokeStream(form, headers, reading_of(**more))
     chunks = [chunk for each in documents for chunk in reader.take(each)]
     return [*chunks, *reader.finish()]
 
@@ -230,8 +235,9 @@ def test_answers_of_another_form_are_a_broken_service(form, answer):
 
 
 def test_a_model_that_broke_off_says_so():
-    with pytest.raises(ServiceUnavailableError, match="broke off"):
+    with pytest.raises(ServiceUnavailableError, match="broke off") as raised:
         result("cohere", {"text": "Hi", "finish_reason": "ERROR"})
+    assert raised.value.request_id == "req-1"
 
 
 METRICS = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 5, "outputTokenCount": 7, "invocationLatency": 9}}
@@ -445,7 +451,7 @@ def test_a_guardrail_in_a_stream_overrides_the_end():
     ],
 )
 def test_an_error_in_a_stream_is_raised(error, kind):
-    reader = InvokeStream("anthropic", HEADERS)
+    reader = InvokeStream("anthropic", HEADERS, reading_of())
     with pytest.raises(kind, match="Overloaded") as raised:
         reader.take({"type": "error", "error": error})
     assert raised.value.request_id == "req-1"
@@ -470,7 +476,7 @@ MEMBERS = (
 def test_whatever_comes_is_an_answer_or_a_typed_error(form, answer):
     with suppress(LLMError):
         assert result(form, answer).finish_reason
-    reader = InvokeStream(form, {})
+    reader = InvokeStream(form, {}, reading_of())
     with suppress(LLMError):
         reader.take(answer)
         assert reader.finish()[-1].finish_reason

@@ -239,15 +239,15 @@ REQUESTS = {
     "reasoning": Request(
         model=CLAUDE,
         prompt="How many?",
-        options={"reasoning_effort": "low"},
-        arguments={"additionalModelRequestFields": THINKING},
+        options={"reasoning_effort": "low", "max_tokens": 9000},
+        arguments={"additionalModelRequestFields": THINKING, "inferenceConfig": {"maxTokens": 9000}},
         kinds=("reasoning", "text"),
     ),
     "redacted reasoning": Request(
         model=CLAUDE,
         prompt=REDACTION,
-        options={"reasoning_effort": "low"},
-        arguments={"additionalModelRequestFields": THINKING},
+        options={"reasoning_effort": "low", "max_tokens": 9000},
+        arguments={"additionalModelRequestFields": THINKING, "inferenceConfig": {"maxTokens": 9000}},
         kinds=("redacted", "text"),
     ),
     "reasoning without a signature": Request(
@@ -587,7 +587,7 @@ def test_hints_for_the_cache_are_cache_points(opened):
 
 def test_reasoning_and_its_tool_calls_go_back_as_they_came(bedrock, official, opened_for):
     client = opened_for()
-    options = {"model": CLAUDE, "tools": [ours_of("get_weather")], "reasoning_effort": "low"}
+    options = {"model": CLAUDE, "tools": [ours_of("get_weather")], "reasoning_effort": "low", "max_tokens": 9000}
     asked = [{"role": "user", "content": f"get_weather {REDACTION}"}]
     for prompt in ([{"role": "user", "content": "get_weather"}], asked):
         called = client.chat(prompt, **options).message
@@ -601,6 +601,7 @@ def test_reasoning_and_its_tool_calls_go_back_as_they_came(bedrock, official, op
             messages=user(prompt[0]["content"]),
             **theirs_of("get_weather"),
             additionalModelRequestFields=THINKING,
+            inferenceConfig={"maxTokens": 9000},
         )
         [_, use] = said["output"]["message"]["content"]
         result = {"toolUseId": use["toolUse"]["toolUseId"], "content": [{"text": "Sunny."}]}
@@ -610,6 +611,7 @@ def test_reasoning_and_its_tool_calls_go_back_as_they_came(bedrock, official, op
             messages=[*user(prompt[0]["content"]), said["output"]["message"], *user({"toolResult": result})],
             **theirs_of("get_weather"),
             additionalModelRequestFields=THINKING,
+            inferenceConfig={"maxTokens": 9000},
         )
         assert bedrock.bodies[-3] == bedrock.bodies[-1]
         assert answer.message.text == their["output"]["message"]["content"][-1]["text"]
@@ -839,7 +841,9 @@ def test_changed_images_are_the_same(bedrock, official):
 def test_counts_of_tokens_are_the_same(bedrock, official, opened_for, name):
     asked = REQUESTS[name]
     counted = opened_for().count(asked.prompt, model=CLAUDE, **asked.options)
-    wanted = {"messages": asked.messages, **asked.arguments}
+    # The operation knows no limits of the answer.
+    arguments = {name: value for name, value in asked.arguments.items() if name != "inferenceConfig"}
+    wanted = {"messages": asked.messages, **arguments}
     # The operation knows no profiles.
     foundation = CLAUDE.removeprefix("us.")
     theirs = bedrock.blocking(official.count_tokens, modelId=foundation, input={"converse": wanted})

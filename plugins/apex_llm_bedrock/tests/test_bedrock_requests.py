@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import attrs
 import pytest
@@ -80,7 +81,9 @@ def dropped(model, **more):
     if found.reading.dropped:
         with pytest.raises(InvalidRequestError) as caught:
             body(model, **more)
-        assert str(caught.value).startswith(f"{', '.join(found.reading.dropped)}: not taken by the model {model!r}")
+        # Without the reasons that stand behind some names.
+        told = re.sub(r" \([^)]*\)", "", str(caught.value))
+        assert told.startswith(f"{', '.join(found.reading.dropped)}: not taken by the model {model!r}")
         assert "unsupported_parameters = 'drop'" in str(caught.value)
     else:
         assert body(model, **more).document == found.document
@@ -93,7 +96,6 @@ class TestPlainRequest:
             found = body(model)
             assert found.document == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
             assert found.reading.told() == {}
-            assert found.size == 2
 
     def test_of_text_is_that_of_a_chat(self):
         request = GenerateRequest(
@@ -284,7 +286,7 @@ class TestExtra:
 class TestTools:
     def test_are_written_with_a_schema_of_an_object(self):
         tools = [LOOK, FIND, FunctionDefinition(name="n", description=" ", parameters={"properties": {}}, strict=True)]
-        assert document(tools=tools)["toolConfig"] == {
+        assert document(CLAUDE_45, tools=tools)["toolConfig"] == {
             "tools": [
                 {
                     "toolSpec": {
@@ -297,12 +299,22 @@ class TestTools:
                 {
                     "toolSpec": {
                         "name": "n",
-                        "inputSchema": {"json": {"type": "object", "properties": {}}},
+                        "inputSchema": {"json": {"type": "object", "properties": {}, "additionalProperties": False}},
                         "strict": True,
                     }
                 },
             ]
         }
+
+    @pytest.mark.parametrize(
+        ("model", "schema"),
+        [(CLAUDE, {"properties": {}}), (LLAMA, {}), (CLAUDE_45, {"additionalProperties": {"type": "string"}})],
+    )
+    def test_are_not_held_to_a_schema_where_that_cannot_be(self, model, schema):
+        found = body(model, tools=[FunctionDefinition(name="n", parameters=schema, strict=True)])
+        [tool] = found.document["toolConfig"]["tools"]
+        assert "strict" not in tool["toolSpec"]
+        assert found.reading.told() == {"dropped_parameters": ["strict"]}
 
     def test_may_be_in_the_older_spelling(self):
         assert document(functions=[LOOK]) == document(tools=[LOOK])

@@ -62,7 +62,9 @@ class Acquisition:
             keys = await self._keys(credential)
         else:
             wanted = await self._wanted(credential)
-            keys = await self._within(self.workers.run(lambda: _session().acquire(wanted, self.environ)))
+            keys = await self._within(
+                self.workers.run((self, "credentials"), lambda: _session().acquire(wanted, self.environ))
+            )
         signature = SigV4Signature(keys.access_key_id, keys.secret_access_key, keys.session_token)
         return Acquired(signature=signature, expires_on=keys.expires_on)
 
@@ -77,7 +79,9 @@ class Acquisition:
             return environment_surroundings(self.environ)
         wanted = await self._wanted(source)
         try:
-            return await self._within(self.workers.run(lambda: _session().read_surroundings(wanted, self.environ)))
+            return await self._within(
+                self.workers.run((self, "surroundings"), lambda: _session().read_surroundings(wanted, self.environ))
+            )
         except AuthenticationError:
             if isinstance(source, DefaultChain) and self.environ.get(BEARER_VARIABLE):
                 # The API key needs no profile, so that a broken one does no harm.

@@ -31,6 +31,13 @@ _AUTHENTICATION: _Advice = (
         ),
     ),
     (
+        r"scoped to a valid region|valid region|scoped to correct service",
+        (
+            "the request was signed for another region than the endpoint is of: correct options.region, the endpoint, or the "
+            "model's ARN, whose region signs"
+        ),
+    ),
+    (
         r"signature we calculated|invalidsignature|signaturedoesnotmatch",
         (
             "check that the secret access key belongs to the access key id; or something on the way (a gateway, a proxy) "
@@ -101,7 +108,7 @@ _NOT_FOUND: _Advice = (
     (
         r"",
         (
-            "check spelling, version and region of the model id: 'apex-llm models' lists what there is; profiles of a geography "
+            "check spelling, version and region of the model id: 'apex-llm models --all' lists what there is; profiles of a geography "
             "answer only in its own regions"
         ),
     ),

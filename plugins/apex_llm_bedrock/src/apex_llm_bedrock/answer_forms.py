@@ -23,6 +23,7 @@ from apex_llm_bedrock.schemas import closed
 from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_bedrock.tools import specification
 from apex_llm_core.converters import encode
+from apex_llm_core.errors import InvalidRequestError
 from apex_llm_core.models import ChatGenerationOptions, FunctionDefinition, ResponseFormat
 
 _TOOL = "json_answer"
@@ -46,7 +47,11 @@ class AnswerForm:
 def answer_form(
     options: ChatGenerationOptions, family: Family, names: ToolNames, dropped: list[str], emulated: list[str]
 ) -> AnswerForm:
-    """Return how the `response_format` of *options* is asked for."""
+    """Return how the `response_format` of *options* is asked for.
+
+    Raises:
+        InvalidRequestError: the root of its schema is no object, and the model knows no other way.
+    """
     wish = options.response_format
     if wish is None or wish.type == "text":
         return AnswerForm()
@@ -59,6 +64,10 @@ def answer_form(
     if family.json == "none":
         dropped.append("response_format")
         return AnswerForm()
+    if (wish.schema or {}).get("type", "object") != "object":
+        raise InvalidRequestError(
+            "response_format: this model answers by a tool, whose input is an object; make the root of the schema one"
+        )
     emulated.append("response_format")
     name = names.reserved(_TOOL)
     tool = FunctionDefinition(

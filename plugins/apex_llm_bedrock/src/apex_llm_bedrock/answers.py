@@ -55,13 +55,18 @@ class Reading:
     dropped: tuple[str, ...] = ()
     emulated: tuple[str, ...] = ()
 
-    def told(self) -> dict[str, Any]:
-        """Return what belongs to the `details` of an answer although the service does not tell it."""
+    def told(self, *, answered: bool = True) -> dict[str, Any]:
+        """Return what belongs to the `details` of an answer although the service does not tell it.
+
+        *answered*: the tool that stands for the form of the answer was called, or one of the caller's.
+        """
         told: dict[str, Any] = {}
         if self.dropped:
             told["dropped_parameters"] = list(self.dropped)
         if self.emulated:
             told["emulated_parameters"] = list(self.emulated)
+        if self.json_tool and not answered:
+            told["response_format_missed"] = True
         return told
 
 
@@ -85,6 +90,8 @@ def parse(data: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
             f"the body of the answer is {said}; a gateway before the service may have changed it, "
             "or the endpoint is not one of Bedrock",
             status_code=200,
+            # It has been paid for, and the same endpoint would answer the same.
+            retryable=False,
             request_id=request_id_of(headers),
             original_error=error,
         ) from error
@@ -98,6 +105,7 @@ def malformed(what: str, headers: Mapping[str, str]) -> ServiceUnavailableError:
     return ServiceUnavailableError(
         f"the service answered {what}; check that the endpoint is one of Bedrock",
         status_code=200,
+        retryable=False,
         request_id=request_id_of(headers),
     )
 
@@ -126,7 +134,7 @@ def chat_result(
     details.update(told_of_end(stop_reason, document))
     usage, more = usage_of(document.get("usage"))
     details.update(more)
-    details.update(reading.told())
+    details.update(reading.told(answered=answered or calls))
     return ChatGenerationResult(
         message=ChatMessage(role="assistant", content=content),
         finish_reason=finish_reason(stop_reason, calls=calls, answered=answered),

@@ -10,10 +10,12 @@ from apex_llm_core.models import CacheHintPart
 Block = dict[str, Any]
 #: In one request.
 MOST_CACHE_POINTS: Final = 4
+#: Blocks that none may follow directly.
+_UNCACHED = frozenset({"document", "reasoningContent"})
 
 
 def add_cache_point(blocks: list[Block], hint: CacheHintPart, *, after_results: bool = False) -> None:
-    """Add a cache point after *blocks*, before the documents that they end with; none without anything before it.
+    """Add a cache point after *blocks*, before the documents and thoughts they end with; none without anything before it.
 
     Args:
         blocks: what stands before the hint in its turn; changed.
@@ -21,7 +23,7 @@ def add_cache_point(blocks: list[Block], hint: CacheHintPart, *, after_results: 
         after_results: results of tools go before *blocks*.
     """
     position = len(blocks)
-    while position and "document" in blocks[position - 1]:
+    while position and not _UNCACHED.isdisjoint(blocks[position - 1]):
         position -= 1
     wanted = "cachePoint" not in blocks[position - 1] if position else after_results
     if wanted:

@@ -12,7 +12,13 @@ from apex_llm_bedrock.families import UNKNOWN, family_of
 from apex_llm_bedrock.model_ids import ModelId, parse_model_id
 from apex_llm_bedrock.models import model_info
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import AuthorizationError, LLMError, ServiceUnavailableError
+from apex_llm_core.errors import (
+    AuthorizationError,
+    LLMError,
+    ModelNotFoundError,
+    RateLimitError,
+    ServiceUnavailableError,
+)
 from apex_llm_core.models import HealthState, HealthStatus, ModelInfo
 
 #: The control plane's own limits of one page, and of pages that are sensible.
@@ -41,8 +47,9 @@ class Catalogue:
         """
         async with self._lock:
             if self._clock() >= self._until:
-                self._models = await self._listed(context)
-                self._until = self._clock() + self._ttl
+                self._models, whole = await self._listed(context)
+                if whole:
+                    self._until = self._clock() + self._ttl
             return list(self._models)
 
     async def base_of(self, model: ModelId, context: CallContext) -> str:
@@ -66,8 +73,9 @@ class Catalogue:
         try:
             answer = await self._client.get("/foundation-models", "byOutputModality=TEXT", context)
             _list(answer, "modelSummaries")
-        except AuthorizationError as error:
-            # Who may call models need not be allowed to list them: the service knows the credentials, and answers.
+        except (AuthorizationError, ModelNotFoundError, RateLimitError) as error:
+            # Who may call models need not be allowed to list them, and an endpoint of the runtime alone has no lists: the
+            # service knows the credentials, and answers.
             return HealthStatus(
                 status=HealthState.HEALTHY,
                 latency=context.clock() - started,
@@ -84,7 +92,9 @@ class Catalogue:
         region = await self._client.targets.region()
         return HealthStatus(status=HealthState.HEALTHY, latency=context.clock() - started, details={"region": region})
 
-    async def _listed(self, context: CallContext) -> list[ModelInfo]:
+    async def _listed(self, context: CallContext) -> tuple[list[ModelInfo], bool]:
+        """Return what can be listed, and whether that is all there is to list."""
+        whole = True
         answer = await self._client.get("/foundation-models", "", context)
         found: dict[str, ModelInfo] = {}
         entries = [entry for entry in _list(answer, "modelSummaries") if isinstance(entry.get("modelId"), str)]
@@ -96,14 +106,15 @@ class Catalogue:
         for kind in ("SYSTEM_DEFINED", "APPLICATION"):
             try:
                 profiles = await self._profiles(kind, context)
-            except LLMError:
+            except LLMError as error:
                 # Listing them needs a permission of its own; the models are worth telling anyway.
+                whole = whole and isinstance(error, AuthorizationError)
                 continue
             for profile in profiles:
                 info = _profile(profile, summaries)
                 if info is not None:
                     found[info.id] = info
-        return list(found.values())
+        return list(found.values()), whole
 
     async def _profiles(self, kind: str, context: CallContext) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []

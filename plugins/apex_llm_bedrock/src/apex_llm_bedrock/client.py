@@ -32,6 +32,8 @@ _INVOKE_STREAM_HEADERS: Mapping[str, str] = {
     "Accept": "application/vnd.amazon.eventstream",
     "X-Amzn-Bedrock-Accept": "application/json",
 }
+#: Operations whose answer comes in one piece, and costs.
+_CHARGED = frozenset({"converse", "invoke"})
 _OPERATION_HEADERS = {
     "converse-stream": _STREAM_HEADERS,
     "invoke-with-response-stream": _INVOKE_STREAM_HEADERS,
@@ -47,12 +49,19 @@ class BedrockClient:
         settings: of the provider.
     """
 
-    def __init__(self, http: Callable[[str], HttpClient], auth: Authenticator, settings: BedrockSettings) -> None:
+    def __init__(
+        self,
+        http: Callable[[str], HttpClient],
+        auth: Authenticator,
+        settings: BedrockSettings,
+        *,
+        allow_insecure: bool = False,
+    ) -> None:
         self._make_http = http
         self._auth = auth
         self._settings = settings
         self._http: HttpClient | None = None
-        self.targets = Targets(settings, auth)
+        self.targets = Targets(settings, auth, allow_insecure=allow_insecure)
 
     async def call(
         self,
@@ -78,6 +87,8 @@ class BedrockClient:
             body, payload_hash = await asyncio.to_thread(_hashed, document)
         else:
             body = small_body(document)
+        # A whole answer that is silent for long may be under way all the same, and is billed.
+        context.charged = operation in _CHARGED
         sent = _OPERATION_HEADERS.get(operation, _HEADERS)
         return await self._send("POST", target, body, payload_hash, context, {**sent, **headers} if headers else sent)
 

@@ -57,9 +57,9 @@ class Conversation:
     system: list[Block]
     turns: list[Block]
     #: Whether tools occur in them.
-    has_tools: bool
-    #: About how many characters they have.
-    size: int
+    has_tools: bool = False
+    #: Results of tools come last, and what the model thought before it called them is not there.
+    thoughtless: bool = False
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -86,10 +86,15 @@ def wire_conversation(messages: Sequence[ChatMessage], family: Family, names: To
     if len(messages) == 1 and messages[0].role == "user" and type(text := messages[0].content) is str and text.strip():
         # What most requests are.
         turn: Block = {"role": "user", "content": [{"text": text}]}
-        return Conversation(system=[], turns=[turn], has_tools=False, size=len(text))
+        return Conversation(system=[], turns=[turn])
     writer = _Writer(family, names)
     for position, message in enumerate(messages):
-        writer.add(message, f"messages[{position}]")
+        try:
+            writer.add(message, f"messages[{position}]")
+        except (AttributeError, TypeError) as error:
+            raise InvalidRequestError(
+                f"messages[{position}] has a part with a member of the wrong type: {error}"
+            ) from error
     return writer.finish()
 
 
@@ -103,7 +108,6 @@ class _Writer:
         #: Older spelling: ids of calls that have none, by the function's name.
         self._unnamed: dict[str, str] = {}
         self._number = 0
-        self._size = 0
 
     def add(self, message: ChatMessage, where: str) -> None:
         if message.function_call is not None and message.role != "assistant":
@@ -140,7 +144,12 @@ class _Writer:
         limit_cache_points(self._system, turns)
         if turns[-1]["role"] == "assistant":
             _strip_beginning(turns[-1]["content"])
-        return Conversation(system=self._system, turns=turns, has_tools=has_tools, size=self._size)
+        return Conversation(system=self._system, turns=turns, has_tools=has_tools, thoughtless=self._is_thoughtless())
+
+    def _is_thoughtless(self) -> bool:
+        if len(self._turns) < 2 or not self._turns[-1].results:
+            return False
+        return not any("reasoningContent" in block for block in self._turns[-2].blocks)
 
     def _turn(self, role: str) -> _Turn:
         turns = self._turns
@@ -155,7 +164,6 @@ class _Writer:
         for part in _parts(message):
             if isinstance(part, TextPart):
                 if part.text.strip():
-                    self._size += len(part.text)
                     self._system.append({"text": part.text})
             elif isinstance(part, CacheHintPart):
                 if "system" in self._family.cache_points and self._system:
@@ -166,19 +174,16 @@ class _Writer:
     def _add_part(self, turn: _Turn, part: ContentPart, where: str) -> None:
         if isinstance(part, TextPart):
             if part.text.strip():
-                self._size += len(part.text)
                 turn.blocks.append({"text": part.text})
         elif isinstance(part, ImagePart | DocumentPart):
             if turn.role != "user":
                 raise InvalidRequestError(f"{where}: Bedrock takes an {part.type} in user messages only")
-            self._size += len(part.data or (part.text if isinstance(part, DocumentPart) else part.url) or "")
             turn.blocks.append(media_block(part, self._documents, where))
         elif isinstance(part, ToolCallPart):
             if turn.role != "assistant":
                 raise InvalidRequestError(f"{where}: only assistant messages make tool calls")
             call_id = written_id(part.id)
             turn.calls.append(call_id)
-            self._size += len(part.arguments)
             use = {"toolUseId": call_id, "name": self._names.written(part.name), "input": _arguments(part.arguments)}
             turn.blocks.append({"toolUse": use})
         elif isinstance(part, ToolResultPart):
@@ -186,7 +191,6 @@ class _Writer:
         elif isinstance(part, ReasoningPart):
             block = _reasoning(part, self._family)
             if block is not None and turn.role == "assistant":
-                self._size += len(part.text) + len(part.signature or "") + len(part.data or "")
                 turn.blocks.append(block)
         elif "messages" in self._family.cache_points:
             after_results = bool(turn.results) and not self._family.tool_results_alone
@@ -198,7 +202,6 @@ class _Writer:
         call_id = written_id(call_id)
         if call_id in turn.results:
             raise InvalidRequestError(f"{where} is a second result of tool call {call_id!r}; send one")
-        self._size += len(content)
         result: Block = {"toolUseId": call_id, "content": [{"text": content}] if content.strip() else [{"json": {}}]}
         if is_error:
             if self._family.tool_result_status:
@@ -272,16 +275,15 @@ def _arguments(text: str) -> Any:
 
 
 def _reasoning(part: ReasoningPart, family: Family) -> Block | None:
-    """Return the block that gives reasoning back; None where the model takes none, or none without its signature."""
-    if family.reasoning_back == "none":
-        return None
-    if part.data is not None:
-        return {"reasoningContent": {"redactedContent": part.data}}
-    said: Block = {"text": part.text}
-    if part.signature is not None:
-        said["signature"] = part.signature
-    elif family.reasoning_back == "signed" or not part.text.strip():
-        return None
+    """Return the block that gives reasoning back; None where the model takes none, or not what another model wrote."""
+    if family.reasoning_back == "signed":
+        if part.data is not None:
+            return {"reasoningContent": {"redactedContent": part.data}}
+        return _thought({"text": part.text, "signature": part.signature}) if part.signature else None
+    return _thought({"text": part.text}) if family.reasoning_back == "text" and part.text.strip() else None
+
+
+def _thought(said: Block) -> Block:
     return {"reasoningContent": {"reasoningText": said}}
 
 

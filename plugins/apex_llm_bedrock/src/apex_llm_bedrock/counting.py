@@ -7,9 +7,9 @@ from base64 import b64encode
 import attrs
 
 from apex_llm_bedrock.answers import count_of, malformed
-from apex_llm_bedrock.bodies import small_body, weight
+from apex_llm_bedrock.bodies import small_body, weight, written
 from apex_llm_bedrock.client import BedrockClient
-from apex_llm_bedrock.invoke_text import invoke_body
+from apex_llm_bedrock.invoke.text import invoke_body
 from apex_llm_bedrock.model_ids import parse_model_id, split_geo
 from apex_llm_bedrock.models import Model
 from apex_llm_bedrock.requests import converse_body
@@ -35,14 +35,14 @@ async def count_tokens(
     foundation = split_geo(model.base)[1] or model.base
     named = attrs.evolve(parse_model_id(foundation), region=model.id.region)
     counted = attrs.evolve(model, id=named)
+    size = weight(request)
+    lenient = attrs.evolve(settings, unsupported_parameters="drop")
     if model.invoke_format:
-        invoked = invoke_body(model.invoke_format, request, model, unsupported="drop")
+        invoked = await written(size, invoke_body, model.invoke_format, request, model, lenient, False)
         source = {"invokeModel": {"body": b64encode(small_body(invoked.document)).decode()}}
-        size = weight(request)
     else:
-        body = converse_body(request, model, attrs.evolve(settings, unsupported_parameters="drop"))
+        body = await written(size, converse_body, request, model, lenient, False)
         source = {"converse": {name: body.document[name] for name in _COUNTED if name in body.document}}
-        size = body.size
     response = await client.call(counted, "count-tokens", {"input": source}, context, size=size)
     document = await client.read(response)
     try:

@@ -51,7 +51,7 @@ class Endpoints:
 
     Args:
         endpoint: base URL of bedrock-runtime in place of AWS's own, as `check_endpoint` returns it; "" for AWS's.
-        control_endpoint: base URL of bedrock; "" for *endpoint*, and without that AWS's.
+        control_endpoint: base URL of bedrock; "" for AWS's.
         use_fips: take the FIPS endpoints; only with AWS's own.
         use_dualstack: take the endpoints that know IPv6; only with AWS's own.
     """
@@ -60,7 +60,7 @@ class Endpoints:
         self, *, endpoint: str = "", control_endpoint: str = "", use_fips: bool = False, use_dualstack: bool = False
     ) -> None:
         self._wished = _names(use_fips=use_fips, use_dualstack=use_dualstack)
-        self._custom: dict[str, str] = {"bedrock-runtime": endpoint, "bedrock": control_endpoint or endpoint}
+        self._custom: dict[str, str] = {"bedrock-runtime": endpoint, "bedrock": control_endpoint}
         self._use_fips = use_fips
         self._use_dualstack = use_dualstack
         self._rules: dict[str, Any] = {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from apex_llm_bedrock.answers import request_id_of
+from apex_llm_bedrock.bodies import large_body, written
 from apex_llm_bedrock.image_formats import Drawn, image_calls, media_type, read_drawn
+from apex_llm_bedrock.invoke_headers import invoke_headers
 from apex_llm_bedrock.paid_calls import paid_calls
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ContentFilterError
@@ -44,11 +48,15 @@ async def generate_images(
     )
 
     options = request.options
+    headers = invoke_headers(settings, options.user)
     parts = [*(options.images or ()), *([options.mask] if options.mask is not None else [])]
     size = len(request.prompt) + sum(len(part.data or "") for part in parts)
 
+    fingerprint = (await written(size, _fingerprint, calls.documents)).hex()
+
     async def call(position: int) -> tuple[Drawn, str | None]:
-        response = await client.call(model, "invoke", calls.documents[position], context, size=size)
+        document = calls.documents[position]
+        response = await client.call(model, "invoke", document, context, headers=headers, size=size)
         drawn = read_drawn(await client.read(response), response.headers)
         return drawn, request_id_of(response.headers)
 
@@ -57,7 +65,8 @@ async def generate_images(
         call,
         concurrency=settings.embedding_concurrency,
         context=context,
-        purpose=f"{provider} image {model.id.path}",
+        # Somebody on the way may ask again with another prompt.
+        purpose=f"{provider} image {model.id.path} {fingerprint}",
     )
     images = tuple(image for drawn, _ in answers for image in drawn.images)
     held_back = [said for drawn, _ in answers for said in drawn.held_back]
@@ -84,6 +93,10 @@ async def generate_images(
         request_id=answers[0][1],
         details=details or None,
     )
+
+
+def _fingerprint(documents: Sequence[Mapping[str, Any]]) -> bytes:
+    return sha256(b"\n".join(map(large_body, documents))).digest()
 
 
 __all__ = ["generate_images"]

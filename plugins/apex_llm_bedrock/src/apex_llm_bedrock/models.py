@@ -7,6 +7,7 @@ nothing, so that AWS is asked once which model it is.
 from __future__ import annotations
 
 import asyncio
+import math
 import warnings
 from collections.abc import Awaitable, Callable
 
@@ -17,11 +18,21 @@ from apex_llm_bedrock.model_ids import ModelId, parse_model_id, with_geo
 from apex_llm_bedrock.settings import BedrockSettings
 from apex_llm_core.config import ProviderConfig
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import ConfigurationError, ConfigurationWarning, InvalidRequestError, LLMError, nearest
+from apex_llm_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConfigurationWarning,
+    InvalidRequestError,
+    LLMError,
+    nearest,
+)
 from apex_llm_core.models import ModelInfo, ProviderCapabilities
 
 #: Models of which it is kept what is known.
 _KEPT = 256
+#: Seconds that a look-up may take, and that none is made after one without an answer.
+_LOOK_UP = 3.0
+_REST = 60.0
 #: Asks AWS for the model behind a profile: its foundation id.
 LookUp = Callable[[ModelId, CallContext], Awaitable[str]]
 
@@ -55,6 +66,8 @@ class Models:
         self._look_up = look_up
         self._known: dict[tuple[str, str], Model] = {}
         self._asking: dict[tuple[str, str], asyncio.Lock] = {}
+        #: When AWS may be asked again after it did not answer.
+        self._resting: dict[tuple[str, str], float] = {}
         self._declared: dict[str, str | None] = {}
         for position, model in enumerate(config.models):
             self._declared[model.id] = model.base_model
@@ -116,14 +129,23 @@ class Models:
             found = self._known.get(key)
             if found is not None:
                 return found
+            resting = self._resting.get(key, -math.inf)
+            if context.clock() < resting:
+                return model
             try:
-                found = self._make(key, await self._look_up(model.id, context))
-            except LLMError as error:
-                if error.retryable:
+                async with asyncio.timeout(_LOOK_UP):
+                    found = self._make(key, await self._look_up(model.id, context))
+            except AuthenticationError:
+                # The call itself would fail in the same way, and says so better than one for an unknown model.
+                raise
+            except (LLMError, TimeoutError) as error:
+                if isinstance(error, TimeoutError) or error.retryable:
+                    self._resting[key] = context.clock() + _REST
                     return model
                 found = model
             self._keep(key, found)
         self._asking.pop(key, None)
+        self._resting.pop(key, None)
         return found
 
     def _keep(self, key: tuple[str, str], model: Model) -> None:

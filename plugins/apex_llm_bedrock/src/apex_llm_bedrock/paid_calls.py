@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TypeVar
 
@@ -25,28 +26,35 @@ async def paid_calls(
 
     Answers stay with the request: a further attempt for the same *purpose* makes the missing calls only.
 
+    After a failure no new call begins, but those under way end: the service has them in work, and bills them.
+
     Raises:
-        LLMError: of the first call that failed; the others are cancelled.
+        LLMError: of the first call that failed.
     """
     kept: dict[K, V] = context.state.setdefault(f"apex_llm_bedrock {purpose}", {})
-    gate = asyncio.Semaphore(concurrency)
+    waiting = deque(key for key in dict.fromkeys(keys) if key not in kept)
+    failures: list[LLMError] = []
 
-    async def answer(key: K) -> None:
-        async with gate:
-            if key not in kept:
+    async def work() -> None:
+        while waiting and not failures:
+            key = waiting.popleft()
+            try:
                 kept[key] = await call(key)
+            except LLMError as error:
+                failures.append(error)
 
-    missing = [key for key in dict.fromkeys(keys) if key not in kept]
-    if len(missing) == 1:
-        await answer(missing[0])
-    elif missing:
+    if len(waiting) == 1:
+        await work()
+    elif waiting:
         try:
             async with asyncio.TaskGroup() as group:
-                for key in missing:
-                    group.create_task(answer(key))
-        except BaseExceptionGroup as failures:
-            errors = [error for error in failures.exceptions if isinstance(error, LLMError)]
-            raise errors[0] if errors else failures.exceptions[0] from failures
+                for _ in range(min(concurrency, len(waiting))):
+                    group.create_task(work())
+        except BaseExceptionGroup as broken:
+            # Only what is no failure of a call.
+            raise broken.exceptions[0] from broken
+    if failures:
+        raise failures[0]
     return [kept[key] for key in keys]
 
 

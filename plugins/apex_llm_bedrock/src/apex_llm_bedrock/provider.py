@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
+import attrs
+
 from apex_llm_bedrock.answers import chat_result, malformed, request_id_of
 from apex_llm_bedrock.auth import CredentialSources, make_authenticator
-from apex_llm_bedrock.bodies import weight
+from apex_llm_bedrock.bodies import weight, written
 from apex_llm_bedrock.catalogue import Catalogue
 from apex_llm_bedrock.client import BedrockClient
 from apex_llm_bedrock.counting import count_tokens
 from apex_llm_bedrock.embeddings import embed
+from apex_llm_bedrock.endpoints import check_region
 from apex_llm_bedrock.failures import refuses_streamed_tools
 from apex_llm_bedrock.images import generate_images
-from apex_llm_bedrock.invoke_streaming import InvokeStreamDecoder
-from apex_llm_bedrock.invoke_text import InvokeStream, invoke_body, invoke_result
+from apex_llm_bedrock.invoke.streaming import InvokeStreamDecoder
+from apex_llm_bedrock.invoke.text import InvokeStream, invoke_body, invoke_result
+from apex_llm_bedrock.invoke_headers import invoke_headers
 from apex_llm_bedrock.models import Model, Models
-from apex_llm_bedrock.requests import Body, converse_body
+from apex_llm_bedrock.requests import converse_body
 from apex_llm_bedrock.settings import BedrockSettings
 from apex_llm_bedrock.streaming import ConverseStreamDecoder
 from apex_llm_bedrock.surroundings import environment_region
-from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_core.config import ProviderConfig
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ConfigurationError, InvalidRequestError, LLMError
@@ -61,11 +63,13 @@ class BedrockProvider:
         self, config: ProviderConfig, settings: BedrockSettings, runtime: Runtime, sources: CredentialSources
     ) -> None:
         self._name = config.name
-        self._settings = settings
+        if not settings.region and config.region and _is_region(config.region):
+            settings = attrs.evolve(settings, region=config.region)
         if not settings.region:
             _check_region(config, os.environ)
+        self._settings = settings
         auth = make_authenticator(config, settings, runtime, sources, environ=os.environ)
-        self._client = BedrockClient(runtime.http_trusting, auth, settings)
+        self._client = BedrockClient(runtime.http_trusting, auth, settings, allow_insecure=config.allow_insecure)
         self._catalogue = Catalogue(self._client, ttl=settings.models_ttl, clock=runtime.clock)
         self._models = Models(config, settings, self._catalogue.base_of)
 
@@ -73,13 +77,9 @@ class BedrockProvider:
     async def apex_generate(self, request: GenerateRequest, context: CallContext) -> ChatGenerationResult:
         """Answer by Converse, or by InvokeModel for a model that does without."""
         model = self._models.known(context, request.model) or await self._models.of(context, request.model)
-        provider, name = self._names(context, request.model)
         if model.invoke_format:
             return await self._invoked(request, model, context)
-        body = converse_body(request, model, self._settings)
-        response = await self._client.call(model, "converse", body.document, context, size=body.size)
-        document = await self._client.read(response)
-        return chat_result(document, response.headers, body.reading, model=name, provider=provider)
+        return await self._converse(request, model, context)
 
     @hookimpl
     async def apex_stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
@@ -87,32 +87,33 @@ class BedrockProvider:
         model = self._models.known(context, request.model) or await self._models.of(context, request.model)
         decoder: ConverseStreamDecoder | InvokeStreamDecoder
         if model.invoke_format:
-            names = ToolNames()
-            invoked = self._invoke_body(request, model, names)
+            size = weight(request)
+            invoked = await written(size, invoke_body, model.invoke_format, request, model, self._settings, True)
             response = await self._client.call(
                 model,
                 "invoke-with-response-stream",
                 invoked.document,
                 context,
-                headers=self._invoke_headers(request),
-                size=weight(request),
+                headers=invoke_headers(self._settings, request.options.user),
+                size=size,
             )
             headers = response.headers
-            pieces = InvokeStream(model.invoke_format, headers, dropped=invoked.dropped, names=names)
+            pieces = InvokeStream(model.invoke_format, headers, invoked.reading)
             decoder = InvokeStreamDecoder(lambda message: self._client.failure_of(message, headers), pieces)
         else:
-            body = converse_body(request, model, self._settings)
+            size = weight(request)
+            body = await written(size, converse_body, request, model, self._settings)
             whole = "toolConfig" in body.document and (model.whole_with_tools or not model.family.tools_in_streams)
             if not whole:
                 try:
-                    response = await self._client.call(model, "converse-stream", body.document, context, size=body.size)
+                    response = await self._client.call(model, "converse-stream", body.document, context, size=size)
                 except InvalidRequestError as error:
                     whole = "toolConfig" in body.document and refuses_streamed_tools(error)
                     if not whole:
                         raise
                     model.whole_with_tools = True
             if whole:
-                yield in_one_piece(await self._answered_whole(request, model, context))
+                yield in_one_piece(await self._converse(request, model, context))
                 return
             headers = response.headers
             decoder = ConverseStreamDecoder(lambda message: self._client.failure_of(message, headers), body.reading)
@@ -134,6 +135,10 @@ class BedrockProvider:
                 if decoder.failure is not None:
                     raise decoder.failure
             except LLMError as error:
+                chunks = decoder.broken(error)
+                if chunks:
+                    yield chunks
+                    return
                 raise _located(error, headers, decoder.received) from error.__cause__
 
     @hookimpl
@@ -187,46 +192,27 @@ class BedrockProvider:
 
     async def _invoked(self, request: GenerateRequest, model: Model, context: CallContext) -> ChatGenerationResult:
         """Answer by InvokeModel."""
-        names = ToolNames()
-        body = self._invoke_body(request, model, names)
+        size = weight(request)
+        body = await written(size, invoke_body, model.invoke_format, request, model, self._settings, False)
         response = await self._client.call(
-            model, "invoke", body.document, context, headers=self._invoke_headers(request), size=weight(request)
+            model,
+            "invoke",
+            body.document,
+            context,
+            headers=invoke_headers(self._settings, request.options.user),
+            size=size,
         )
         document = await self._client.read(response)
         provider, name = self._names(context, request.model)
         return invoke_result(
-            model.invoke_format,
-            document,
-            response.headers,
-            model=name,
-            provider=provider,
-            dropped=body.dropped,
-            names=names,
+            model.invoke_format, document, response.headers, body.reading, model=name, provider=provider
         )
 
-    def _invoke_body(self, request: GenerateRequest, model: Model, names: ToolNames) -> Body:
-        return invoke_body(model.invoke_format, request, model, unsupported=self._settings.policy, names=names)
-
-    def _invoke_headers(self, request: GenerateRequest) -> dict[str, str] | None:
-        """Return what InvokeModel has headers for and Converse members."""
-        settings = self._settings
-        user = request.options.user
-        metadata = {**settings.request_metadata, **({"user": user} if user else {})}
-        found = {
-            "X-Amzn-Bedrock-GuardrailIdentifier": settings.guardrail_identifier,
-            "X-Amzn-Bedrock-GuardrailVersion": settings.guardrail_version,
-            "X-Amzn-Bedrock-Trace": settings.guardrail_trace.upper(),
-            "X-Amzn-Bedrock-PerformanceConfig-Latency": settings.latency,
-            "X-Amzn-Bedrock-Service-Tier": settings.service_tier,
-            "X-Amzn-Bedrock-Request-Metadata": json.dumps(metadata) if metadata else "",
-        }
-        return {name: value for name, value in found.items() if value} or None
-
-    async def _answered_whole(
-        self, request: GenerateRequest, model: Model, context: CallContext
-    ) -> ChatGenerationResult:
-        body = converse_body(request, model, self._settings, streamed=False)
-        response = await self._client.call(model, "converse", body.document, context, size=body.size)
+    async def _converse(self, request: GenerateRequest, model: Model, context: CallContext) -> ChatGenerationResult:
+        """Answer by Converse."""
+        size = weight(request)
+        body = await written(size, converse_body, request, model, self._settings, False)
+        response = await self._client.call(model, "converse", body.document, context, size=size)
         document = await self._client.read(response)
         provider, name = self._names(context, request.model)
         return chat_result(document, response.headers, body.reading, model=name, provider=provider)
@@ -258,6 +244,14 @@ def in_one_piece(result: ChatGenerationResult) -> ChunkBatch:
             calls += 1
     chunks.append(ChatGenerationChunk(finish_reason=result.finish_reason, usage=result.usage, details=result.details))
     return chunks
+
+
+def _is_region(text: str) -> bool:
+    """Return whether *text*, the provider's region for routing, is one of AWS's, and so most likely this one."""
+    try:
+        return bool(check_region(text))
+    except ValueError:
+        return False
 
 
 def _check_region(config: ProviderConfig, environ: Mapping[str, str]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from apex_llm_bedrock.families import Family
+from apex_llm_bedrock.lost import Lost
 from apex_llm_core.errors import InvalidRequestError, nearest
 from apex_llm_core.models import ChatGenerationOptions
 
 #: Tokens to think with, by the word for it, where a model wants a number.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
 _LEAST_BUDGET = 1024
+#: Tokens for the answer beside them, where nobody says how many.
+_ROOM = 16384
 #: While Claude thinks.
 _LEAST_TOP_P = 0.95
 #: What of ``inferenceConfig`` is which option.
@@ -41,8 +45,10 @@ def reasoning_fields(effort: str, family: Family, max_tokens: int | None, droppe
     return {}
 
 
-def beside_reasoning(inference: dict[str, Any], effort: str, family: Family, dropped: list[str]) -> dict[str, Any]:
-    """Return what of *inference* a model takes that is asked to think; what it refuses is noted in *dropped*."""
+def beside_reasoning(
+    inference: dict[str, Any], effort: str, family: Family, dropped: list[str], fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what of *inference* a model takes that is asked to think by *fields*; what it refuses is noted in *dropped*."""
     refused: set[str] = set()
     if family.reasoning == "nova" and effort == "high":
         # It then sets these itself, and refuses to be told.
@@ -52,8 +58,13 @@ def beside_reasoning(inference: dict[str, Any], effort: str, family: Family, dro
             refused.add("temperature")
         if inference.get("topP", 1) < _LEAST_TOP_P:
             refused.add("topP")
-    dropped += [_OPTIONS[name] for name in inference if name in refused]
-    return {name: value for name, value in inference.items() if name not in refused}
+    dropped += [Lost(_OPTIONS[name], "not while it thinks") for name in inference if name in refused]
+    kept = {name: value for name, value in inference.items() if name not in refused}
+    budget = fields.get("thinking", {}).get("budget_tokens")
+    if budget is not None and "maxTokens" not in kept:
+        # Thinking comes out of the same number, whose default is not said to be the same everywhere.
+        kept["maxTokens"] = min(budget + _ROOM, family.max_output_tokens or budget + _ROOM)
+    return kept
 
 
 def tool_choices(options: ChatGenerationOptions, family: Family) -> frozenset[str]:

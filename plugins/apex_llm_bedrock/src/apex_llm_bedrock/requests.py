@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,8 @@ from apex_llm_bedrock.answer_forms import AnswerForm, answer_form
 from apex_llm_bedrock.answers import Reading
 from apex_llm_bedrock.conversation import wire_conversation
 from apex_llm_bedrock.families import Family
+from apex_llm_bedrock.lost import Lost
+from apex_llm_bedrock.metadata import fits
 from apex_llm_bedrock.models import Model
 from apex_llm_bedrock.reasoning import beside_reasoning, reasoning_fields
 from apex_llm_bedrock.settings import BedrockSettings
@@ -47,14 +48,6 @@ _UNKNOWN: tuple[tuple[str, object], ...] = (
 )
 _MOST_STOPS = 2500
 #: What the log of invocations takes as a value.
-_USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
-
-
-class Body(NamedTuple):
-    """The body of a request, and the options that are not in it because the model does not take them."""
-
-    document: dict[str, Any]
-    dropped: tuple[str, ...]
 
 
 class ConverseBody(NamedTuple):
@@ -62,14 +55,12 @@ class ConverseBody(NamedTuple):
 
     document: dict[str, Any]
     reading: Reading
-    #: About how many characters it has.
-    size: int
 
 
 def converse_body(
-    request: GenerateRequest, model: Model, settings: BedrockSettings, *, streamed: bool | None = None
+    request: GenerateRequest, model: Model, settings: BedrockSettings, streamed: bool | None = None
 ) -> ConverseBody:
-    """Return the body for *request*.
+    """Return the body for *request*; *streamed* where that is not as the request says.
 
     Raises:
         InvalidRequestError: the request has something Converse cannot take, or, by the settings' policy, an option that this
@@ -80,6 +71,8 @@ def converse_body(
     names = ToolNames()
     dropped: list[str] = []
     emulated: list[str] = []
+    #: Left out without asking anybody: the answer is as good without.
+    spared: list[str] = []
     chat = options if isinstance(options, ChatGenerationOptions) else None
     if chat is not None:
         for tool in chat.all_tools:
@@ -92,10 +85,15 @@ def converse_body(
     form = AnswerForm()
     if chat is not None:
         form = answer_form(chat, family, names, dropped, emulated)
-        if chat.reasoning_effort is not None:
+        if chat.reasoning_effort is not None and conversation.thoughtless and family.reasoning == "budget":
+            # Claude refuses to begin thinking in the middle, after calls that another model made.
+            spared.append("reasoning_effort")
+        elif chat.reasoning_effort is not None:
             fields = reasoning_fields(chat.reasoning_effort, family, options.max_tokens, dropped)
-            inference = beside_reasoning(inference, chat.reasoning_effort, family, dropped)
+            inference = beside_reasoning(inference, chat.reasoning_effort, family, dropped, fields)
         tools = _tools(chat, family, names, form, dropped, emulated, fields)
+        if any(tool.strict for tool in chat.all_tools) and not _has_strict(tools):
+            spared.append("strict")
         if tools is None and conversation.has_tools:
             tools = {"tools": used_tools(conversation.turns)}
         if tools is not None:
@@ -120,8 +118,8 @@ def converse_body(
         document["additionalModelRequestFields"] = fields
     if settings.policy == "error":
         refuse_dropped(dropped, model.name)
-    reading = Reading(names=names, json_tool=form.tool_name, dropped=tuple(dropped), emulated=tuple(emulated))
-    return ConverseBody(document, reading, conversation.size)
+    reading = Reading(names=names, json_tool=form.tool_name, dropped=(*dropped, *spared), emulated=tuple(emulated))
+    return ConverseBody(document, reading)
 
 
 def refuse_dropped(dropped: Sequence[str], model: str) -> None:
@@ -131,8 +129,9 @@ def refuse_dropped(dropped: Sequence[str], model: str) -> None:
         InvalidRequestError: there are any.
     """
     if dropped:
+        told = ", ".join(f"{name} ({name.why})" if isinstance(name, Lost) else name for name in dropped)
         raise InvalidRequestError(
-            f"{', '.join(dropped)}: not taken by the model {model!r} on Bedrock; leave it out, "
+            f"{told}: not taken by the model {model!r} on Bedrock; change or leave it out, "
             "or set options.unsupported_parameters = 'drop'"
         )
 
@@ -162,18 +161,22 @@ def _inference(options: TextGenerationOptions, family: Family, dropped: list[str
         if family.temperature and temperature <= 1:
             found["temperature"] = temperature
         elif temperature != 1:
-            dropped.append("temperature")
+            dropped.append(Lost("temperature", "0 to 1") if family.temperature else "temperature")
     if top_p is not None:
         if family.top_p and (family.sampling_both or "temperature" not in found):
             found["topP"] = top_p
         elif top_p != 1:
-            dropped.append("top_p")
+            dropped.append(Lost("top_p", "or temperature, not both") if family.top_p else "top_p")
     if options.stop:
         # Blank ones are refused by the models, and would end nothing of use.
         stops = [stop for stop in options.stop if stop.strip()]
         most = family.stop_limit or _MOST_STOPS
-        if len(stops) < len(options.stop) or not family.stop_sequences or len(stops) > most:
+        if not family.stop_sequences:
             dropped.append("stop")
+        elif len(stops) < len(options.stop):
+            dropped.append(Lost("stop", "blank sequences are refused"))
+        elif len(stops) > most:
+            dropped.append(Lost("stop", f"{most} sequences at most"))
         if stops and family.stop_sequences:
             found["stopSequences"] = stops[:most]
     for name, neutral in _UNKNOWN:
@@ -193,7 +196,7 @@ def _tools(
     fields: dict[str, Any],
 ) -> dict[str, Any] | None:
     forbidden = forbids_tools(chat)
-    tools = [] if forbidden else specifications(chat.all_tools, names)
+    tools = [] if forbidden else specifications(chat.all_tools, names, strict=family.json == "native")
     choice = wire_choice(chat, family, names, dropped, emulated)
     if form.tool is not None:
         tools.append(form.tool)
@@ -210,6 +213,10 @@ def _tools(
             return {"tools": tools}
         dropped.append("parallel_tool_calls")
     return {"tools": tools} if choice is None else {"tools": tools, "toolChoice": choice}
+
+
+def _has_strict(tools: Mapping[str, Any] | None) -> bool:
+    return tools is not None and any("strict" in tool["toolSpec"] for tool in tools["tools"])
 
 
 def _instruct(turns: Sequence[dict[str, Any]], instruction: str) -> None:
@@ -244,8 +251,8 @@ def _add_settings(document: dict[str, Any], settings: BedrockSettings, *, stream
 def _add_user(document: dict[str, Any], user: str | None, dropped: list[str]) -> None:
     if user is None:
         return
-    if not _USER.fullmatch(user):
-        dropped.append("user")
+    if not fits(user):
+        dropped.append(Lost("user", "only the characters of AWS's metadata, 256 at most"))
     else:
         document["requestMetadata"] = {**document.get("requestMetadata", {}), "user": user}
 
@@ -277,4 +284,4 @@ def _merged(ours: Any, theirs: Any) -> Any:
     return {**ours, **theirs} if isinstance(ours, Mapping) and isinstance(theirs, Mapping) else theirs
 
 
-__all__ = ["Body", "ConverseBody", "add_extra", "converse_body", "refuse_dropped"]
+__all__ = ["ConverseBody", "add_extra", "converse_body", "refuse_dropped"]

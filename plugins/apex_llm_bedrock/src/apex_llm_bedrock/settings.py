@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import attrs
 
 from apex_llm_bedrock.endpoints import check_endpoint, check_region
+from apex_llm_bedrock.metadata import MOST, fits
 from apex_llm_bedrock.model_ids import GEOGRAPHIES
 from apex_llm_core.config import setting
 from apex_llm_core.errors import nearest
 
 #: Bodies that InvokeModel is known to take for text.
 INVOKE_FORMATS = ("openai", "anthropic", "titan", "llama", "mistral", "cohere", "ai21")
+_GUARDRAIL_VERSION = re.compile(r"[1-9][0-9]{0,7}|DRAFT", re.ASCII)
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
@@ -118,6 +121,11 @@ class BedrockSettings:
             if not form:
                 raise ValueError(f"invoke.{model} is empty{nearest('', INVOKE_FORMATS)}")
             _check_word(f"invoke.{model}", form, INVOKE_FORMATS)
+        if self.guardrail_version and not _GUARDRAIL_VERSION.fullmatch(self.guardrail_version):
+            raise ValueError(f"guardrail_version is {self.guardrail_version!r}; it is a number, or 'DRAFT'")
+        if self.ca_file and not Path(self.ca_file).expanduser().is_file():
+            raise ValueError(f"ca_file: there is no file {self.ca_file!r}")
+        _check_metadata(self.request_metadata)
         if bool(self.guardrail_identifier) != bool(self.guardrail_version):
             raise ValueError("guardrail_identifier and guardrail_version belong together; give both or none")
         if not self.guardrail_identifier and (self.guardrail_trace or self.guardrail_stream_mode):
@@ -137,6 +145,17 @@ class BedrockSettings:
             return None
         found = {"guardrailIdentifier": self.guardrail_identifier, "guardrailVersion": self.guardrail_version}
         return {**found, "trace": self.guardrail_trace} if self.guardrail_trace else found
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    if len(metadata) > MOST:
+        raise ValueError(f"request_metadata has {len(metadata)} names; AWS takes {MOST}")
+    for name, value in metadata.items():
+        if not name or not fits(name) or not fits(value):
+            raise ValueError(
+                f"request_metadata.{name[:50]}: names and values are letters, digits, blanks and any of _:@$#=/+,.- "
+                "(at most 256 of them)"
+            )
 
 
 def _check_word(key: str, value: str, choices: Collection[str]) -> None:

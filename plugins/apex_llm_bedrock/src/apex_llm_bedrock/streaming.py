@@ -13,7 +13,7 @@ what comes                                what becomes of it
 event, or kind of content, nobody knows   kept in `details`
 exception or error                        the chunks before it are handed out, then it is raised
 end without ``messageStop``               an error: the answer is incomplete
-broken frame                              an error
+broken frame                              an error; after ``messageStop`` only usage is missing, and the stream ends well
 ========================================  =============================================================================
 
 After `feed` or `close` returned, look at `failure` and `done`.
@@ -21,7 +21,6 @@ After `feed` or `close` returned, look at `failure` and `done`.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,21 +29,25 @@ from apex_llm_bedrock.answers import (
     Reading,
     count_of,
     finish_reason,
-    reasoning_part,
     text_of,
     told_of_end,
     usage_of,
     word_of,
 )
+from apex_llm_bedrock.content_blocks import ContentBlocks, ThoughtMember
 from apex_llm_bedrock.event_stream import EventStreamDecoder, Message
 from apex_llm_core.converters import decode
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
-from apex_llm_core.models import ChatGenerationChunk, ToolCallDelta, Usage, text_chunk
+from apex_llm_core.models import ChatGenerationChunk, Usage, text_chunk
 
 #: Events parsed at a time.
 _PORTION = 32
-#: In place of the index of a call: of the tool that stands for the answer, and of what nobody is told.
-_ANSWER, _NOBODYS = -1, -2
+#: What a block of reasoning has, and what that is.
+_THOUGHTS: tuple[tuple[str, ThoughtMember], ...] = (
+    ("text", "text"),
+    ("signature", "signature"),
+    ("redactedContent", "data"),
+)
 #: A member of events that only makes them longer.
 _PADDING = "p"
 #: Events nobody knows that are kept.
@@ -63,14 +66,7 @@ class ConverseStreamDecoder:
         self._failure_of = failure_of
         self._reading = reading
         self._frames = EventStreamDecoder()
-        #: By content block: the index of its call.
-        self._tools: dict[int, int] = {}
-        #: Content blocks of calls that have no arguments so far.
-        self._bare: set[int] = set()
-        self._calls = 0
-        #: What was said where a tool stands for the answer: it counts only if that is not called.
-        self._said: list[str] = []
-        self._reasoning: dict[int, dict[str, str]] = {}
+        self._blocks = ContentBlocks(reading)
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._told: dict[str, Any] = {}
@@ -113,6 +109,15 @@ class ConverseStreamDecoder:
             self._end(self._finish, chunks)
         return chunks
 
+    def broken(self, error: LLMError) -> list[ChatGenerationChunk]:
+        """Return the last chunks if the answer was whole when *error* broke the stream: only its metadata is missing."""
+        if self.done or self._finish is None:
+            return []
+        chunks: list[ChatGenerationChunk] = []
+        self._told["broken_after_the_answer"] = error.message
+        self._end(self._finish, chunks)
+        return chunks
+
     def _over(self) -> bool:
         return self.done or self.failure is not None
 
@@ -144,34 +149,25 @@ class ConverseStreamDecoder:
 
     def _take_delta(self, block: int, delta: Mapping[str, Any], chunks: list[ChatGenerationChunk]) -> None:
         if "toolUse" in delta:
-            arguments = text_of(delta["toolUse"].get("input") or "")
-            index = self._tools[block]
-            if arguments:
-                self._bare.discard(block)
-                _argue(index, arguments, chunks)
+            chunks += self._blocks.argue(block, text_of(delta["toolUse"].get("input") or ""))
         elif "reasoningContent" in delta:
-            self._take_reasoning(block, delta["reasoningContent"], chunks)
+            thought = delta["reasoningContent"]
+            for name, member in _THOUGHTS:
+                if thought.get(name):
+                    chunks += self._blocks.think(block, member, text_of(thought[name]))
         elif "citation" in delta:
             self._told.setdefault("citations", []).append(delta["citation"])
         elif "text" in delta:
-            self._said.append(text_of(delta["text"]))
+            chunks += self._blocks.say(text_of(delta["text"]))
         elif delta:
             self._keep("other_content", dict(delta))
-
-    def _take_reasoning(self, block: int, delta: Mapping[str, Any], chunks: list[ChatGenerationChunk]) -> None:
-        so_far = self._reasoning.setdefault(block, {})
-        for member in ("text", "signature", "redactedContent"):
-            if delta.get(member):
-                so_far[member] = _joined(so_far.get(member, ""), text_of(delta[member]), member)
-        if delta.get("text"):
-            chunks.append(ChatGenerationChunk(reasoning=text_of(delta["text"])))
 
     def _take_rare(self, name: str, document: Mapping[str, Any], chunks: list[ChatGenerationChunk]) -> None:
         match name:
             case "contentBlockStart":
                 self._start_block(count_of(document["contentBlockIndex"]), document.get("start") or {}, chunks)
             case "contentBlockStop":
-                self._stop_block(document["contentBlockIndex"], chunks)
+                chunks += self._blocks.stop(count_of(document["contentBlockIndex"]))
             case "messageStop":
                 self._finish = word_of(document["stopReason"])
                 self._told.update(told_of_end(self._finish, document))
@@ -195,38 +191,17 @@ class ConverseStreamDecoder:
         name = word_of(use["name"])
         if use.get("type") == SERVICES_OWN:
             self._keep("other_content", dict(start))
-            self._tools[block] = _NOBODYS
-            return
-        if self._reading.json_tool and name == self._reading.json_tool:
-            # One answer is wanted.
-            self._tools[block] = _NOBODYS if _ANSWER in self._tools.values() else _ANSWER
+            self._blocks.ignore(block)
         else:
-            self._tools[block] = self._calls
-            name = self._reading.names.original(name)
-            call = ToolCallDelta(index=self._calls, id=word_of(use["toolUseId"]), name=name)
-            chunks.append(ChatGenerationChunk(tool_calls=(call,)))
-            self._calls += 1
-        self._bare.add(block)
-
-    def _stop_block(self, block: int, chunks: list[ChatGenerationChunk]) -> None:
-        if block in self._bare:
-            self._bare.discard(block)
-            _argue(self._tools[block], "{}", chunks)
-        said = self._reasoning.pop(block, None)
-        if said:
-            wire = said if "redactedContent" in said else {"reasoningText": {"text": "", **said}}
-            chunks.append(ChatGenerationChunk(reasoning_part=reasoning_part(wire)))
+            chunks += self._blocks.call(block, word_of(use["toolUseId"]), name)
 
     def _end(self, stop_reason: str, chunks: list[ChatGenerationChunk]) -> None:
         """Hand out the finish reason, usage and what was told beside."""
         self.done = True
-        for block in sorted(self._bare | self._reasoning.keys()):
-            self._stop_block(block, chunks)
-        answered = _ANSWER in self._tools.values()
-        if self._said and not answered and (text := "".join(self._said)):
-            chunks.append(text_chunk(text, 0))
-        reason = finish_reason(stop_reason, calls=self._calls > 0, answered=answered)
-        self._told.update(self._reading.told())
+        chunks += self._blocks.close()
+        calls, answered = self._blocks.calls > 0, self._blocks.answered
+        reason = finish_reason(stop_reason, calls=calls, answered=answered)
+        self._told.update(self._reading.told(answered=answered or calls))
         chunks.append(ChatGenerationChunk(finish_reason=reason, usage=self._usage, details=self._told or None))
 
     def _keep(self, name: str, what: dict[str, Any]) -> None:
@@ -238,25 +213,6 @@ class ConverseStreamDecoder:
         cause = error if isinstance(error, Exception) else None
         self.failure = ServiceUnavailableError(message, status_code=200, original_error=cause)
         self.failure.__cause__ = cause
-
-
-def _argue(index: int, arguments: str, chunks: list[ChatGenerationChunk]) -> None:
-    """Hand out *arguments* of the call *index*."""
-    if index == _ANSWER:
-        chunks.append(text_chunk(arguments, 0))
-    elif index != _NOBODYS:
-        chunks.append(ChatGenerationChunk(tool_calls=(ToolCallDelta(index=index, arguments=arguments),)))
-
-
-def _joined(first: str, second: str, member: str) -> str:
-    """Return two pieces of a block of reasoning as one; encrypted ones are base64, and each may end with its own padding.
-
-    Raises:
-        ValueError: an encrypted piece is no base64.
-    """
-    if member == "redactedContent" and first.endswith("="):
-        return b64encode(b64decode(first, validate=True) + b64decode(second, validate=True)).decode()
-    return first + second
 
 
 def _documents(messages: Sequence[Message]) -> Sequence[Any]:

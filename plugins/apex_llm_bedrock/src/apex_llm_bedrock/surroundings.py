@@ -1,6 +1,6 @@
 """What is wanted of botocore and what it gives, as plain values: they cross into worker threads and back.
 
-Nothing here imports botocore; a provider with explicit credentials never does.
+Nothing here imports botocore. A provider with explicit credentials needs it for AWS's own addresses only.
 """
 
 from __future__ import annotations

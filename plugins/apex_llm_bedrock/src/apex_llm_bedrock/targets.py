@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from apex_llm_bedrock.auth import Authenticator, Surroundings
 from apex_llm_bedrock.endpoints import Endpoints, Service, check_endpoint, check_region
 from apex_llm_bedrock.models import Model
 from apex_llm_bedrock.settings import BedrockSettings
-from apex_llm_core.errors import ServiceUnavailableError
+from apex_llm_core.errors import AuthenticationError
 
 #: Targets that are remembered; callers may name any model.
 _KEPT = 512
@@ -30,22 +31,23 @@ class Target(NamedTuple):
 class Targets:
     """The targets of one provider. What has to be read from files is read in threads, when it is first needed."""
 
-    def __init__(self, settings: BedrockSettings, auth: Authenticator) -> None:
+    def __init__(self, settings: BedrockSettings, auth: Authenticator, *, allow_insecure: bool = False) -> None:
         self._settings = settings
+        self._allow_insecure = allow_insecure
         self._auth = auth
         self._region = settings.region
         self._endpoints: Endpoints | None = None
-        self._known: dict[tuple[str, str], Target] = {}
+        self._known: dict[tuple[str, str, str], Target] = {}
 
     def known(self, model: Model, operation: str) -> Target | None:
         """Return the target of *operation* if nothing has to be found out: the way of nearly every request."""
-        return self._known.get((model.id.given, operation))
+        return self._known.get((model.id.given, model.id.region, operation))
 
     async def of(self, model: Model, operation: str) -> Target:
         """Return the target of an operation of the runtime.
 
         Raises:
-            ServiceUnavailableError: region or address cannot be used; not to be retried.
+            AuthenticationError: region or address cannot be used.
             LLMError: environment or profile cannot be read.
         """
         region = model.id.region or await self.region()
@@ -53,7 +55,7 @@ class Targets:
         target = _joined(base, f"/model/{model.id.path}/{operation}", "", region)
         if len(self._known) >= _KEPT:
             del self._known[next(iter(self._known))]
-        self._known[model.id.given, operation] = target
+        self._known[model.id.given, model.id.region, operation] = target
         return target
 
     async def control(self, path: str, query: str, region: str) -> Target:
@@ -80,7 +82,9 @@ class Targets:
     async def _base(self, service: Service, region: str) -> str:
         try:
             if self._endpoints is None:
-                self._endpoints = _endpoints(self._settings, await self._auth.surroundings())
+                self._endpoints = _endpoints(
+                    self._settings, await self._auth.surroundings(), allow_insecure=self._allow_insecure
+                )
             known = self._endpoints.known(service, region)
             if known is None:
                 # botocore reads its rules from files.
@@ -90,13 +94,27 @@ class Targets:
             raise _unusable(str(error)) from error
 
 
-def _endpoints(settings: BedrockSettings, around: Surroundings) -> Endpoints:
+def _is_here(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _endpoints(settings: BedrockSettings, around: Surroundings, *, allow_insecure: bool) -> Endpoints:
     """Return the base URLs; what is configured goes before what environment and profile say.
 
     Raises:
         ValueError: an address in the environment or profile is none.
     """
+    for name, address in (("runtime", around.runtime_endpoint), ("control plane", around.control_endpoint)):
+        if not settings.endpoint and not allow_insecure and address.startswith("http://") and not _is_here(address):
+            raise ValueError(
+                f"environment or profile send requests to the {name} by plain http; use https, or set allow_insecure"
+            )
     endpoint = settings.endpoint or around.runtime_endpoint
+    # What the environment says for one service is not meant for the other.
     control = settings.control_endpoint or settings.endpoint or around.control_endpoint
     return Endpoints(
         endpoint=check_endpoint(endpoint) if endpoint else "",
@@ -114,8 +132,9 @@ def _joined(base: str, path: str, query: str, region: str) -> Target:
     )
 
 
-def _unusable(message: str) -> ServiceUnavailableError:
-    return ServiceUnavailableError(message, retryable=False)
+def _unusable(message: str) -> AuthenticationError:
+    # The operator's matter, not the service's: no breaker is to open for it.
+    return AuthenticationError(message)
 
 
 __all__ = ["Target", "Targets"]

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apex_llm_bedrock.families import Family
+from apex_llm_bedrock.lost import Lost
 from apex_llm_bedrock.reasoning import tool_choices
+from apex_llm_bedrock.schemas import closed
 from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_core.errors import InvalidRequestError, nearest
 from apex_llm_core.models import ChatGenerationOptions, FunctionChoice, FunctionDefinition
@@ -17,20 +19,22 @@ _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _CHOICES = {"auto": "auto", "required": "any"}
 
 
-def specifications(tools: Iterable[FunctionDefinition], names: ToolNames) -> list[Block]:
-    """Return the tools as Converse takes them."""
-    return [specification(tool, names.written(tool.name)) for tool in tools]
+def specifications(tools: Iterable[FunctionDefinition], names: ToolNames, *, strict: bool = False) -> list[Block]:
+    """Return the tools as Converse takes them; *strict*: the model can be held to their schemas."""
+    return [specification(tool, names.written(tool.name), strict=strict) for tool in tools]
 
 
-def specification(tool: FunctionDefinition, name: str) -> Block:
-    """Return one tool under *name*."""
+def specification(tool: FunctionDefinition, name: str, *, strict: bool = False) -> Block:
+    """Return one tool under *name*; held to its schema if it asks for that, the model knows it, and the schema allows it."""
     spec: Block = {"name": name}
     if tool.description and tool.description.strip():
         spec["description"] = tool.description
     schema = tool.parameters or _NO_PARAMETERS
     # A schema without a type is refused, and arguments are an object in any case.
-    spec["inputSchema"] = {"json": schema if "type" in schema else {"type": "object", **schema}}
-    if tool.strict:
+    schema = schema if "type" in schema else {"type": "object", **schema}
+    held = closed(schema) if tool.strict and strict else None
+    spec["inputSchema"] = {"json": schema if held is None else held}
+    if held is not None:
         spec["strict"] = True
     return {"toolSpec": spec}
 
@@ -75,7 +79,8 @@ def wire_choice(
         raise InvalidRequestError(f"{key} is {choice!r}, but the request has no tools")
     elif word in possible:
         return {word: {}}
-    dropped.append(key)
+    forced = possible != family.tool_choices
+    dropped.append(Lost(key, "no tool is forced while it thinks") if forced else key)
     return None
 
 

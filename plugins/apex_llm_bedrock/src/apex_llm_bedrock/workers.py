@@ -1,34 +1,79 @@
-"""The threads in which botocore works, so that neither the event loop nor its default executor waits for it."""
+"""The threads in which botocore works, so that neither the event loop nor its default executor waits for it.
+
+A process that gives credentials may hang, and nobody can stop its thread. Therefore each kind of work has one thread at most,
+whoever asks for it meanwhile waits for that one, and no thread keeps the interpreter from ending.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 class Workers:
-    """A few threads, started as calls need them: one service that does not answer must not delay the others."""
+    """Threads by the work they do."""
 
-    def __init__(self, count: int = 8) -> None:
-        self._count = count
-        self._pool: ThreadPoolExecutor | None = None
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Future[Any]] = {}
 
-    async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Call a blocking function in one of the threads. Cancelling leaves the call to its end and drops its result."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="apex-llm-bedrock")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+    async def run(self, work: Hashable, function: Callable[[], T]) -> T:
+        """Call a blocking *function* in a thread, or wait for the one that does *work* already.
+
+        Cancelling leaves the call to its end, and its result to whoever waits for it then.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] | None = self._running.get(work)
+        if future is None or future.get_loop() is not loop:
+            future = self._running[work] = loop.run_in_executor(_DaemonThreads(), function)
+            future.add_done_callback(lambda done: self._forget(work, done))
+        return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Let the threads end when their present calls do; calls that have not begun are dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        """Let nobody wait for the threads any more; they end when their calls do."""
+        for future in list(self._running.values()):
+            # Its loop may be gone.
+            with suppress(RuntimeError):
+                future.cancel()
+
+    def _forget(self, work: Hashable, done: asyncio.Future[Any]) -> None:
+        if self._running.get(work) is done:
+            del self._running[work]
+        if not done.cancelled():
+            # Nobody may have waited for a failure.
+            done.exception()
+
+
+class _DaemonThreads(Executor):
+    """A new thread for each call; the interpreter waits for those of the standard library's executors when it ends."""
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                _settle(future.set_exception, error)
+            else:
+                _settle(future.set_result, result)
+
+        threading.Thread(target=work, name="apex-llm-bedrock-credentials", daemon=True).start()
+        return future
+
+
+def _settle(how: Callable[[T], None], outcome: T) -> None:
+    # The loop that waits for it may be gone.
+    with suppress(RuntimeError):
+        how(outcome)
 
 
 __all__ = ["Workers"]

@@ -18,6 +18,9 @@ from apex_llm_mock.replies import Replier
 LARGEST_BODY = 25_000_000
 
 
+_GUARDRAIL = "amazon-bedrock-guardrailConfig"
+
+
 def serve_invoke(
     found: Found, body: Any, *, key: str, replier: Replier, seed: int = 0, blocked: Blocked = ""
 ) -> Invoked:
@@ -57,6 +60,9 @@ def invoke_events(found: Found, body: Any, *, key: str, replier: Replier, chunk_
     Raises:
         RefusedError: the model does not take *body*, or it does not stream.
     """
+    if isinstance(body, dict):
+        # For the service itself; the model does not see it.
+        body = {name: value for name, value in body.items() if name != _GUARDRAIL}
     return streamed(found.model, body, replier, key=key, chunk_size=chunk_size)
 
 

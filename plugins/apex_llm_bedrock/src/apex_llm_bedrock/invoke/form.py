@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 
-from apex_llm_bedrock.answers import FINISH_REASONS, count_of
+from apex_llm_bedrock.answers import FINISH_REASONS, Reading, count_of
+from apex_llm_bedrock.lost import Lost
+from apex_llm_bedrock.metadata import fits
 from apex_llm_bedrock.models import Model
+from apex_llm_bedrock.requests import refuse_dropped
+from apex_llm_bedrock.settings import BedrockSettings
 from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_core.errors import InvalidRequestError
 from apex_llm_core.models import (
     ChatGenerationChunk,
     ChatGenerationOptions,
+    ChatMessage,
     Choice,
     GenerateRequest,
+    ImagePart,
     TextGenerationOptions,
     Usage,
 )
@@ -59,14 +65,35 @@ _OPTIONS = (
 )
 
 
+class InvokeBody(NamedTuple):
+    """The body of a request, and how its answer is to be read."""
+
+    document: dict[str, Any]
+    reading: Reading
+
+
+class Answer(NamedTuple):
+    """What the body of an answer holds."""
+
+    #: Their finish reasons are the service's, "" for one that is incomplete.
+    choices: Sequence[Choice]
+    usage: Usage | None
+    #: Unless a tool stands for the form of the answer, and the model called neither that nor any other.
+    answered: bool = True
+
+
 @attrs.frozen(kw_only=True)
 class Asked:
-    """One request, with what its body is made by; options that find no place are added to `dropped`."""
+    """One request, with what its body is made by."""
 
     request: GenerateRequest
     model: Model
+    settings: BedrockSettings
     names: ToolNames = attrs.field(factory=ToolNames)
+    #: Options that find no place.
     dropped: list[str] = attrs.field(factory=list)
+    #: Those that find none, and whose answer is as good without.
+    spared: list[str] = attrs.field(factory=list)
 
     @property
     def options(self) -> TextGenerationOptions:
@@ -84,6 +111,20 @@ class Asked:
         """The foundation model's id, or how it begins; "" where nobody knows."""
         return self.model.base or self.model.family.name
 
+    def body(self, document: dict[str, Any]) -> InvokeBody:
+        """Return *document* as the body.
+
+        Raises:
+            InvalidRequestError: by the settings' policy, options may not be dropped.
+        """
+        user = self.options.user
+        if user is not None and not fits(user):
+            self.dropped.append(Lost("user", "only the characters of AWS's metadata, 256 at most"))
+        dropped = tuple(dict.fromkeys(self.dropped))
+        if self.settings.policy == "error":
+            refuse_dropped(dropped, self.model.name)
+        return InvokeBody(document, Reading(names=self.names, dropped=(*dropped, *self.spared)))
+
 
 class Reader(Protocol):
     """Reads the documents of one stream."""
@@ -95,6 +136,10 @@ class Reader(Protocol):
     @property
     def usage(self) -> Usage | None:
         """What the documents told of tokens."""
+
+    @property
+    def answered(self) -> bool:
+        """As in `Answer`."""
 
     def read(self, document: Mapping[str, Any]) -> list[ChatGenerationChunk]:
         """Return the chunks in *document*, none with a finish reason.
@@ -114,24 +159,22 @@ class InvokeForm(Protocol):
     def ours(self) -> frozenset[str]:
         """Members of a body that `extra` may not set, since the request itself says them."""
 
-    def body(self, asked: Asked) -> dict[str, Any]:
+    def body(self, asked: Asked) -> InvokeBody:
         """Return the body of a request.
 
         Raises:
-            InvalidRequestError: the form has no place for something the request cannot do without.
+            InvalidRequestError: the form has no place for something the request cannot do without; or, by the settings'
+                policy, for an option.
         """
 
-    def choices(self, document: Mapping[str, Any], names: ToolNames) -> Sequence[Choice]:
-        """Return the answers in *document*; their finish reasons are the service's, "" for one that is incomplete.
+    def answer(self, document: Mapping[str, Any], reading: Reading) -> Answer:
+        """Return what *document* holds.
 
         Raises:
             AttributeError, IndexError, KeyError, TypeError, ValueError: it has another form.
         """
 
-    def usage(self, document: Mapping[str, Any]) -> Usage | None:
-        """Return the token counts in *document*."""
-
-    def reader(self, names: ToolNames) -> Reader:
+    def reader(self, reading: Reading) -> Reader:
         """Return what reads a stream."""
 
 
@@ -189,4 +232,28 @@ def usage_from(
         return None
 
 
-__all__ = ["Asked", "InvokeForm", "Reader", "add_options", "finish_word", "usage_from"]
+def refuse_stored(messages: Sequence[ChatMessage]) -> None:
+    """Refuse pictures in S3, which only Converse fetches.
+
+    Raises:
+        InvalidRequestError: there is one; names the place.
+    """
+    for position, message in enumerate(messages):
+        for part in () if isinstance(message.content, str) else message.content:
+            if isinstance(part, ImagePart) and str(part.url).lower().startswith("s3://"):
+                raise InvalidRequestError(
+                    f"messages[{position}]: by InvokeModel the model fetches no pictures from S3; pass their data in base64"
+                )
+
+
+__all__ = [
+    "Answer",
+    "Asked",
+    "InvokeBody",
+    "InvokeForm",
+    "Reader",
+    "add_options",
+    "finish_word",
+    "refuse_stored",
+    "usage_from",
+]

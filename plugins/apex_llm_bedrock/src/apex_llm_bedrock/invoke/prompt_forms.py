@@ -6,14 +6,13 @@ What they give is much alike, whole or in a stream: a text, and at its end a rea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
-from apex_llm_bedrock.answers import text_of
-from apex_llm_bedrock.invoke_forms import Asked, add_options, usage_from
-from apex_llm_bedrock.invoke_prompts import plain_turns, prompt_of
-from apex_llm_bedrock.tool_names import ToolNames
+from apex_llm_bedrock.answers import Reading, text_of
+from apex_llm_bedrock.invoke.form import Answer, Asked, InvokeBody, add_options, usage_from
+from apex_llm_bedrock.invoke.prompts import plain_turns, prompt_of
 from apex_llm_core.errors import InvalidRequestError, ServiceUnavailableError
 from apex_llm_core.models import ChatGenerationChunk, ChatMessage, Choice, Usage, text_chunk
 
@@ -48,7 +47,7 @@ class PromptForm:
     counts: Counts = _no_counts
     ours: frozenset[str]
 
-    def body(self, asked: Asked) -> dict[str, Any]:
+    def body(self, asked: Asked) -> InvokeBody:
         """Return the body of a request."""
         chat = asked.chat
         if chat is not None:
@@ -58,14 +57,14 @@ class PromptForm:
                 asked.dropped.append("response_format")
             if chat.reasoning_effort is not None:
                 asked.dropped.append("reasoning_effort")
-        return self.write(asked)
+        return asked.body(self.write(asked))
 
-    def choices(self, document: Mapping[str, Any], _names: ToolNames) -> list[Choice]:
-        """Return the answers in *document*."""
+    def answer(self, document: Mapping[str, Any], _reading: Reading) -> Answer:
+        """Return what *document* holds."""
         found = list(self.pieces(document))
         if not found:
             raise KeyError("no answer")
-        return [
+        choices = [
             Choice(
                 index=piece.choice,
                 message=ChatMessage(role="assistant", content=piece.text),
@@ -73,18 +72,17 @@ class PromptForm:
             )
             for piece in found
         ]
+        return Answer(choices, usage_from(*self.counts(document)))
 
-    def usage(self, document: Mapping[str, Any]) -> Usage | None:
-        """Return the token counts in *document*."""
-        return usage_from(*self.counts(document))
-
-    def reader(self, _names: ToolNames) -> PromptReader:
+    def reader(self, _reading: Reading) -> PromptReader:
         """Return what reads a stream."""
         return PromptReader(self.pieces, self.counts)
 
 
 class PromptReader:
     """Reads the documents of one stream of texts."""
+
+    answered: Final = True
 
     def __init__(self, pieces: Pieces, counts: Counts) -> None:
         self._pieces = pieces

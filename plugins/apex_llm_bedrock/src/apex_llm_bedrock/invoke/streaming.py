@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable
 
 from apex_llm_bedrock.event_stream import EventStreamDecoder, Message
-from apex_llm_bedrock.invoke_text import InvokeStream
+from apex_llm_bedrock.invoke.text import InvokeStream
 from apex_llm_core.converters import decode
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
 from apex_llm_core.models import ChatGenerationChunk
@@ -64,6 +64,10 @@ class InvokeStreamDecoder:
             return []
         self.done = True
         return chunks
+
+    def broken(self, error: LLMError) -> list[ChatGenerationChunk]:  # noqa: ARG002 - as Converse's decoder has it
+        """Return nothing: only its end says that such an answer is whole."""
+        return []
 
     def _over(self) -> bool:
         return self.done or self.failure is not None

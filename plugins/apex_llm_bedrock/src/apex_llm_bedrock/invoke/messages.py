@@ -6,24 +6,25 @@ The model's name and ``stream`` stay out of the body: the path of the request sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from apex_llm_bedrock.answers import count_of, text_of
+from apex_llm_bedrock.answers import Reading, count_of, text_of, word_of
+from apex_llm_bedrock.conversation import wire_conversation
 from apex_llm_bedrock.families import UNKNOWN
-from apex_llm_bedrock.invoke_forms import Asked, add_options, usage_from
-from apex_llm_bedrock.message_wire import wire_messages
-from apex_llm_bedrock.tagged_reasoning import TaggedReasoning
+from apex_llm_bedrock.invoke.form import Answer, Asked, InvokeBody, add_options, refuse_stored, usage_from
+from apex_llm_bedrock.invoke.message_wire import wire_messages
+from apex_llm_bedrock.invoke.tagged_reasoning import TaggedReasoning
+from apex_llm_bedrock.reasoning import reasoning_fields
 from apex_llm_bedrock.tool_names import ToolNames
+from apex_llm_bedrock.tools import forbids_tools, specifications, wire_choice
 from apex_llm_core.models import (
     ChatGenerationChunk,
     ChatGenerationOptions,
     ChatMessage,
     Choice,
     ContentPart,
-    FunctionChoice,
-    FunctionDefinition,
     ReasoningPart,
     TextPart,
     ToolCallDelta,
@@ -39,7 +40,8 @@ _OPTIONS = {
         *("frequency_penalty", "presence_penalty", "logprobs", "top_logprobs"),
     )
 }
-_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+#: Converse's words for a choice of tools; one tool has a form of its own.
+_CHOICES = {"auto": "auto", "any": "required"}
 #: Models that write their reasoning between tags before the answer.
 _TAGGED = "gpt-oss"
 
@@ -50,48 +52,40 @@ class MessagesForm:
 
     ours: frozenset[str] = frozenset({"messages", "model", "stream"})
 
-    def body(self, asked: Asked) -> dict[str, Any]:
+    def body(self, asked: Asked) -> InvokeBody:
         """Return the body of a request."""
-        document: dict[str, Any] = {"messages": wire_messages(asked.request.messages, asked.names)}
-        members = _OPTIONS
-        if asked.model.family.vendor == "openai":
-            members = {**_OPTIONS, "max_tokens": "max_completion_tokens"}
+        family, chat = asked.model.family, asked.chat
+        refuse_stored(asked.request.messages)
+        tools = () if chat is None else chat.all_tools
+        for tool in tools:
+            asked.names.written(tool.name)
+        conversation = wire_conversation(asked.request.messages, family, asked.names)
+        document: dict[str, Any] = {"messages": wire_messages(conversation)}
+        members = {**_OPTIONS, "max_tokens": "max_completion_tokens"} if family.vendor == "openai" else _OPTIONS
         add_options(document, asked, members)
-        chat = asked.chat
         if chat is not None:
-            _add_tools(document, chat, asked.names)
+            _add_tools(document, asked, chat)
             _add_form(document, chat)
-            if chat.reasoning_effort is not None:
-                if asked.model.family is UNKNOWN or asked.model.family.reasoning == "effort":
-                    document["reasoning_effort"] = chat.reasoning_effort
-                else:
-                    asked.dropped.append("reasoning_effort")
-        return document
+            _add_effort(document, asked, chat)
+        return asked.body(document)
 
-    def choices(self, document: Mapping[str, Any], names: ToolNames) -> list[Choice]:
-        """Return the answers in *document*."""
+    def answer(self, document: Mapping[str, Any], reading: Reading) -> Answer:
+        """Return what *document* holds."""
         tagged = _TAGGED in str(document.get("model"))
-        found = [_choice(entry, names, tagged=tagged) for entry in document["choices"]]
-        return sorted(found, key=lambda choice: choice.index)
+        found = [_choice(entry, reading.names, tagged=tagged) for entry in document["choices"]]
+        return Answer(sorted(found, key=lambda choice: choice.index), _usage(document.get("usage")))
 
-    def usage(self, document: Mapping[str, Any]) -> Usage | None:
-        """Return the token counts in *document*."""
-        told = document.get("usage")
-        if not isinstance(told, dict):
-            return None
-        prompt = told.get("prompt_tokens_details") or {}
-        return usage_from(told.get("prompt_tokens"), told.get("completion_tokens"), read=prompt.get("cached_tokens"))
-
-    def reader(self, names: ToolNames) -> MessagesReader:
+    def reader(self, reading: Reading) -> MessagesReader:
         """Return what reads a stream."""
-        return MessagesReader(self, names)
+        return MessagesReader(reading.names)
 
 
 class MessagesReader:
     """Reads the documents of one stream of chat completions."""
 
-    def __init__(self, form: MessagesForm, names: ToolNames) -> None:
-        self._form = form
+    answered: Final = True
+
+    def __init__(self, names: ToolNames) -> None:
         self._names = names
         self._tags: dict[int, TaggedReasoning] = {}
         self.ended: dict[int, str] = {}
@@ -120,7 +114,7 @@ class MessagesReader:
                 chunks.append(text_chunk(text, index))
             if entry.get("finish_reason"):
                 self.ended[index] = text_of(entry["finish_reason"])
-        self.usage = self._form.usage(document) or self.usage
+        self.usage = _usage(document.get("usage")) or self.usage
         return chunks
 
     def close(self) -> list[ChatGenerationChunk]:
@@ -160,8 +154,8 @@ def _choice(entry: Mapping[str, Any], names: ToolNames, *, tagged: bool) -> Choi
         function = call["function"]
         parts.append(
             ToolCallPart(
-                id=text_of(call["id"]),
-                name=names.original(text_of(function["name"])),
+                id=word_of(call["id"]),
+                name=names.original(word_of(function["name"])),
                 arguments=text_of(function.get("arguments") or "{}"),
             )
         )
@@ -174,34 +168,50 @@ def _choice(entry: Mapping[str, Any], names: ToolNames, *, tagged: bool) -> Choi
     )
 
 
+def _usage(told: object) -> Usage | None:
+    if not isinstance(told, dict):
+        return None
+    prompt = told.get("prompt_tokens_details")
+    cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
+    return usage_from(told.get("prompt_tokens"), told.get("completion_tokens"), read=cached)
+
+
 def _reasoning(wire: Mapping[str, Any]) -> str:
     return text_of(wire.get("reasoning_content") or wire.get("reasoning") or "")
 
 
-def _add_tools(document: dict[str, Any], options: ChatGenerationOptions, names: ToolNames) -> None:
-    if options.all_tools:
-        document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in options.all_tools]
-    choice: str | FunctionChoice | None = options.tool_choice
-    if choice is None and options.function_call is not None:
-        choice = options.function_call
-        if isinstance(choice, str) and choice not in ("auto", "none"):
-            choice = FunctionChoice(name=choice)
-    if isinstance(choice, FunctionChoice):
-        document["tool_choice"] = {"type": "function", "function": {"name": names.written(choice.name)}}
-    elif choice is not None:
-        document["tool_choice"] = choice
-    if options.parallel_tool_calls is not None:
-        document["parallel_tool_calls"] = options.parallel_tool_calls
+def _add_tools(document: dict[str, Any], asked: Asked, chat: ChatGenerationOptions) -> None:
+    specs = specifications(chat.all_tools, asked.names, strict=asked.model.family.json == "native")
+    if any(tool.strict for tool in chat.all_tools) and not any("strict" in spec["toolSpec"] for spec in specs):
+        asked.spared.append("strict")
+    # What Converse's choice lacks for a model says nothing of the model's own.
+    choice = wire_choice(chat, UNKNOWN, asked.names, asked.dropped, [])
+    if not specs:
+        return
+    document["tools"] = [{"type": "function", "function": _function(spec["toolSpec"])} for spec in specs]
+    if forbids_tools(chat):
+        document["tool_choice"] = "none"
+    for word, named in (choice or {}).items():
+        document["tool_choice"] = _CHOICES.get(word) or {"type": "function", "function": named}
+    if chat.parallel_tool_calls is not None:
+        document["parallel_tool_calls"] = chat.parallel_tool_calls
 
 
-def _function(tool: FunctionDefinition, names: ToolNames) -> dict[str, Any]:
-    wire: dict[str, Any] = {"name": names.written(tool.name)}
-    if tool.description:
-        wire["description"] = tool.description
-    wire["parameters"] = tool.parameters if tool.parameters is not None else _NO_PARAMETERS
-    if tool.strict is not None:
-        wire["strict"] = tool.strict
-    return wire
+def _function(spec: Mapping[str, Any]) -> dict[str, Any]:
+    function = {name: spec[name] for name in ("name", "description", "strict") if name in spec}
+    return {**function, "parameters": spec["inputSchema"]["json"]}
+
+
+def _add_effort(document: dict[str, Any], asked: Asked, chat: ChatGenerationOptions) -> None:
+    family, effort = asked.model.family, chat.reasoning_effort
+    if effort is None:
+        return
+    if family.reasoning == "effort":
+        document.update(reasoning_fields(effort, family, asked.options.max_tokens, asked.dropped))
+    elif family is UNKNOWN:
+        document["reasoning_effort"] = effort
+    else:
+        asked.dropped.append("reasoning_effort")
 
 
 def _add_form(document: dict[str, Any], options: ChatGenerationOptions) -> None:

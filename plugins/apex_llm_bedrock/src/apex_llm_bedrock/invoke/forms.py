@@ -15,19 +15,18 @@ ai21        Jamba; Jurassic-2                                 chat completions; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
-from apex_llm_bedrock.invoke_claude import CLAUDE
-from apex_llm_bedrock.invoke_forms import Asked, InvokeForm, Reader
-from apex_llm_bedrock.invoke_messages import MESSAGES
-from apex_llm_bedrock.invoke_prompt_forms import COHERE, J2, LLAMA, MISTRAL, TITAN
-from apex_llm_bedrock.tool_names import ToolNames
+from apex_llm_bedrock.answers import Reading
+from apex_llm_bedrock.invoke.claude import CLAUDE
+from apex_llm_bedrock.invoke.form import Answer, Asked, InvokeBody, InvokeForm, Reader
+from apex_llm_bedrock.invoke.messages import MESSAGES
+from apex_llm_bedrock.invoke.prompt_forms import COHERE, J2, LLAMA, MISTRAL, TITAN
 from apex_llm_core.errors import InvalidRequestError, nearest
-from apex_llm_core.models import Choice, Usage
 
 
 @attrs.frozen(kw_only=True)
@@ -36,21 +35,17 @@ class Ai21Form:
 
     ours: frozenset[str] = J2.ours | MESSAGES.ours
 
-    def body(self, asked: Asked) -> dict[str, Any]:
+    def body(self, asked: Asked) -> InvokeBody:
         """Return the body of a request."""
         return J2.body(asked) if "ai21.j2" in asked.base else MESSAGES.body(asked)
 
-    def choices(self, document: Mapping[str, Any], names: ToolNames) -> Sequence[Choice]:
-        """Return the answers in *document*."""
-        return J2.choices(document, names) if "completions" in document else MESSAGES.choices(document, names)
+    def answer(self, document: Mapping[str, Any], reading: Reading) -> Answer:
+        """Return what *document* holds."""
+        return J2.answer(document, reading) if "completions" in document else MESSAGES.answer(document, reading)
 
-    def usage(self, document: Mapping[str, Any]) -> Usage | None:
-        """Return the token counts in *document*."""
-        return MESSAGES.usage(document)
-
-    def reader(self, names: ToolNames) -> Reader:
+    def reader(self, reading: Reading) -> Reader:
         """Return what reads a stream."""
-        return MESSAGES.reader(names)
+        return MESSAGES.reader(reading)
 
 
 FORMS: Mapping[str, InvokeForm] = MappingProxyType(

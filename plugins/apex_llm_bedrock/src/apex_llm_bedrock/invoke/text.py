@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-from apex_llm_bedrock.answers import malformed, request_id_of
-from apex_llm_bedrock.invoke_formats import form_of
-from apex_llm_bedrock.invoke_forms import Asked, finish_word, usage_from
+from apex_llm_bedrock.answers import Reading, malformed, request_id_of
+from apex_llm_bedrock.invoke.form import Asked, InvokeBody, finish_word, usage_from
+from apex_llm_bedrock.invoke.forms import form_of
 from apex_llm_bedrock.models import Model
-from apex_llm_bedrock.requests import Body, add_extra, refuse_dropped
-from apex_llm_bedrock.tool_names import ToolNames
+from apex_llm_bedrock.requests import add_extra
+from apex_llm_bedrock.settings import BedrockSettings
 from apex_llm_core.errors import (
     InvalidRequestError,
     LLMError,
@@ -25,6 +25,11 @@ from apex_llm_core.models import ChatGenerationChunk, ChatGenerationResult, Gene
 _METRICS = "amazon-bedrock-invocationMetrics"
 _GUARDRAIL = "amazon-bedrock-guardrailAction"
 _TRACE = "amazon-bedrock-trace"
+_GUARDRAIL_CONFIG = "amazon-bedrock-guardrailConfig"
+#: How a guardrail watches a stream: what settings call it, and what this member does.
+_STREAM_MODES = {"sync": "SYNCHRONOUS", "async": "ASYNCHRONOUS"}
+#: Digits of the longest count in a header.
+_LONGEST_COUNT = 18
 #: What an answer's form may raise when it is another one.
 _OF_ANOTHER_FORM = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 #: Errors in the models' own streams.
@@ -40,44 +45,46 @@ def invoke_body(
     format: str,  # noqa: A002 - what settings call it
     request: GenerateRequest,
     model: Model,
-    *,
-    unsupported: Literal["error", "drop"],
-    names: ToolNames | None = None,
-) -> Body:
+    settings: BedrockSettings,
+    streamed: bool | None = None,
+) -> InvokeBody:
     """Return the body for *request* in the form *format*.
 
     Args:
-        format: a name of `invoke_formats.FORMS`.
-        request: what to send; its `stream` does not change the body except where a model asks for it.
+        format: a name of `forms.FORMS`.
+        request: what to send.
         model: who is asked.
-        unsupported: what becomes of options the form has no place for.
-        names: takes the names of tools that had to be written anew; to be given to what reads the answer.
+        settings: what becomes of options the form has no place for, and how a guardrail watches streams; what else they say
+            of a request stands in its headers.
+        streamed: whether a stream is asked for; None: as *request* says.
 
     Raises:
-        InvalidRequestError: the form cannot say what the request does; or, with *unsupported* "error", an option would be lost.
+        InvalidRequestError: the form cannot say what the request does; or, by the settings' policy, an option would be lost.
     """
+    streamed = request.stream if streamed is None else streamed
     form = form_of(format)
-    asked = Asked(request=request, model=model, names=ToolNames() if names is None else names)
-    document = form.body(asked)
-    if unsupported == "error":
-        refuse_dropped(asked.dropped, model.name)
+    if request.stream != streamed:
+        request = attrs.evolve(request, stream=streamed)
+    body = form.body(Asked(request=request, model=model, settings=settings))
+    document = body.document
+    if streamed and settings.guardrail_stream_mode:
+        document[_GUARDRAIL_CONFIG] = {"streamProcessingMode": _STREAM_MODES[settings.guardrail_stream_mode]}
     extra = dict(request.options.extra or ())
     for name in document.keys() & extra.keys() - form.ours:
         if isinstance(document[name], Mapping) and isinstance(extra[name], Mapping):
             extra[name] = {**document[name], **extra[name]}
     add_extra(document, extra, ours=form.ours)
-    return Body(document, tuple(dict.fromkeys(asked.dropped)))
+    return body
 
 
 def invoke_result(
     format: str,  # noqa: A002 - what settings call it
     document: Mapping[str, Any],
     headers: Mapping[str, str],
+    reading: Reading,
     *,
     model: str,
     provider: str,
-    dropped: Iterable[str] = (),
-    names: ToolNames | None = None,
 ) -> ChatGenerationResult:
     """Return the result that the body *document* of an answer holds.
 
@@ -86,19 +93,23 @@ def invoke_result(
     """
     form = form_of(format)
     try:
-        found = form.choices(document, ToolNames() if names is None else names)
+        found, usage, answered = form.answer(document, reading)
     except _OF_ANOTHER_FORM as error:
         raise malformed(f"with a body that is none of the form {format!r}", headers) from error
+    except LLMError as error:
+        error.request_id = error.request_id or request_id_of(headers)
+        raise
     if not found or any(not choice.finish_reason for choice in found):
         raise malformed("without a finish reason: the answer is incomplete", headers)
-    told = _told([choice.finish_reason for choice in found], document, dropped)
+    told = _told([choice.finish_reason for choice in found], document)
+    told |= reading.told(answered=answered)
     held_back = document.get(_GUARDRAIL) == "INTERVENED"
     choices = tuple(attrs.evolve(choice, finish_reason=_word(choice.finish_reason, held_back)) for choice in found)
     return ChatGenerationResult.of(
         choices,
         model=model,
         provider=provider,
-        usage=form.usage(document) or _metered(document.get(_METRICS)) or _counted(headers),
+        usage=usage or _metered(document.get(_METRICS)) or _counted(headers),
         request_id=request_id_of(headers),
         details=told or None,
     )
@@ -108,24 +119,21 @@ class InvokeStream:
     """Reads the documents of one stream, each the content of one ``chunk`` event.
 
     Args:
-        format: a name of `invoke_formats.FORMS`.
+        format: a name of `forms.FORMS`.
         headers: of the answer.
-        dropped: options that are not in the body.
-        names: those of `invoke_body`.
+        reading: what `invoke_body` says of the answer.
     """
 
     def __init__(
         self,
         format: str,  # noqa: A002 - what settings call it
         headers: Mapping[str, str],
-        *,
-        dropped: Iterable[str] = (),
-        names: ToolNames | None = None,
+        reading: Reading,
     ) -> None:
         self._format = format
         self._headers = headers
-        self._dropped = tuple(dropped)
-        self._reader = form_of(format).reader(ToolNames() if names is None else names)
+        self._reading = reading
+        self._reader = form_of(format).reader(reading)
         self._metrics: Any = None
         self._aside: dict[str, Any] = {}
         self._choices: set[int] = set()
@@ -166,7 +174,8 @@ class InvokeStream:
                 request_id=request_id_of(self._headers),
             )
         chunks = self._reader.close()
-        told = _told(ended.values(), self._aside, self._dropped)
+        told = _told(ended.values(), self._aside)
+        told |= self._reading.told(answered=self._reader.answered)
         held_back = self._aside.get(_GUARDRAIL) == "INTERVENED"
         last = max(ended)
         for index, reason in sorted(ended.items()):
@@ -198,7 +207,7 @@ def _word(reason: str, held_back: bool) -> str:
     return "content_filter" if held_back else finish_word(reason)
 
 
-def _told(reasons: Iterable[str], document: Mapping[str, Any], dropped: Iterable[str]) -> dict[str, Any]:
+def _told(reasons: Iterable[str], document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what belongs to `details`: what the core's words do not say, and what the service did beside."""
     told: dict[str, Any] = {}
     # "STOP_CRITERIA_MET" says more than "stop", "LENGTH" no more than "length".
@@ -209,9 +218,6 @@ def _told(reasons: Iterable[str], document: Mapping[str, Any], dropped: Iterable
         told["guardrail_action"] = document[_GUARDRAIL]
     if document.get(_TRACE):
         told["trace"] = document[_TRACE]
-    names = list(dropped)
-    if names:
-        told["dropped_parameters"] = names
     return told
 
 
@@ -251,7 +257,7 @@ _COUNTED = ("input", "output", "cache-read-input", "cache-write-input")
 
 
 def _count(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_COUNT else None
 
 
 __all__ = ["InvokeStream", "invoke_body", "invoke_result"]
