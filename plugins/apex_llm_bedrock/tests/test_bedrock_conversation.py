@@ -586,6 +586,38 @@ class TestReasoning:
         encrypted = {"reasoningContent": {"redactedContent": "ZW5j"}}
         assert found[1] == ("assistant", [SIGNED_BLOCK, encrypted, {"text": "b"}, use("x")])
 
+    def test_of_another_model_goes_back_as_text_or_not_at_all(self):
+        # strands#682: models that sign nothing refuse signatures.
+        conversation = (
+            message("user", "a"),
+            message("assistant", self.SIGNED, self.ENCRYPTED, ReasoningPart(text="Hm.", signature=""), *calls("x")),
+            message("tool", result("x")),
+        )
+        thoughts = [
+            block["reasoningContent"]
+            for block in written(*conversation, family=GPT_OSS).turns[1]["content"]
+            if "reasoningContent" in block
+        ]
+        assert thoughts == [{"reasoningText": {"text": "Let me see. "}}, {"reasoningText": {"text": "Hm."}}]
+        signed = [block for block in written(*conversation).turns[1]["content"] if "reasoningContent" in block]
+        assert signed == [SIGNED_BLOCK, {"reasoningContent": {"redactedContent": "ZW5j"}}]
+
+    def test_is_missing_where_another_model_made_the_calls(self):
+        conversation = (message("user", "a"), message("assistant", *calls("x")), message("tool", result("x")))
+        assert written(*conversation).thoughtless
+        thought = (conversation[0], message("assistant", self.SIGNED, *calls("x")), conversation[2])
+        assert not written(*thought).thoughtless
+        assert not written(*thought, message("user", "b")).thoughtless
+
+    def test_has_no_cache_point_directly_after_it(self):
+        # rig#1673
+        found = turns(
+            message("user", "a"),
+            message("assistant", said("b"), self.SIGNED, CacheHintPart(), *calls("x")),
+            message("tool", result("x")),
+        )
+        assert [next(iter(block)) for block in found[1][1]] == ["text", "cachePoint", "reasoningContent", "toolUse"]
+
     def test_without_text_goes_back_with_its_signature(self):
         found = turns(
             message("user", "a"),

@@ -716,6 +716,37 @@ def test_profiles_that_may_not_be_listed_take_the_models_from_nobody(bedrock):
     assert not any(model.startswith(("us.", "arn:")) for model in listed)
 
 
+def test_an_endpoint_of_the_runtime_alone_is_healthy(bedrock):
+    client = bedrock.client()
+    bedrock.faults.add("unknown_operation", operation="foundation-models")
+    status = client.health()["bedrock"]
+    assert status.status == "healthy"
+    assert "cannot be listed" in status.message
+
+
+def test_plain_http_from_the_environment_is_refused(bedrock, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://bedrock.example")
+    table = bedrock.provider()
+    del table["options"]["endpoint"]
+    with pytest.raises(LLMError, match="plain http") as told:
+        bedrock.client(table).chat(PROMPT)
+    assert told.value.type == "authentication_error"
+
+
+def test_the_region_of_the_table_is_that_of_aws_where_no_other_is_given(bedrock):
+    table = bedrock.provider(region="us-east-1")
+    del table["options"]["region"]
+    assert bedrock.client(table).chat(PROMPT).message.text == PROMPT
+
+
+def test_a_silent_whole_answer_is_not_bought_again(bedrock):
+    client = bedrock.client(retry_count=2, tables=AT_ONCE)
+    bedrock.faults.add("hang", operation="converse", times=None)
+    with pytest.raises(LLMError) as told:
+        client.chat(PROMPT, timeout=0.1)
+    assert (told.value.type, len(told.value.attempts)) == ("timeout_error", 1)
+
+
 def test_health_spends_nothing(bedrock):
     client = bedrock.client()
     status = client.health()["bedrock"]
