@@ -351,6 +351,35 @@ class TestProcess:
             release.touch()
             acquisition.workers.close()
 
+    def test_that_hangs_is_started_once_and_holds_up_no_other(self, aws):
+        release = aws.home / "release"
+        body = f"import os\nwhile not os.path.exists({str(release)!r}): time.sleep(0.01)\n{self.answer(aws)}"
+        command, runs = aws.process(body)
+        aws.static("static")
+        aws.config(f"[profile hangs]\ncredential_process = {command}\n[profile static]\n")
+        hanging = aws.acquisition(Profile(profile="hangs"), limit=0.05)
+        other = attrs.evolve(hanging, credential=Profile(profile="static"), limit=60.0)
+
+        async def main():
+            for _ in range(12):
+                with pytest.raises(LLMTimeoutError):
+                    await hanging.acquire()
+            assert (await other.acquire()).expires_on is None
+            # Whoever has more time gets what the first one asked for.
+            joined = asyncio.ensure_future(hanging.workers.run((hanging, "credentials"), pytest.fail))
+            release.touch()
+            assert (await joined).expires_on is not None
+            assert runs() == 1
+            # It is over, so that the next one asks again.
+            assert (await attrs.evolve(hanging, limit=60.0).acquire()).expires_on is not None
+            assert runs() == 2
+
+        try:
+            asyncio.run(main())
+        finally:
+            release.touch()
+            hanging.workers.close()
+
 
 class TestRole:
     def test_of_a_profile(self, aws):

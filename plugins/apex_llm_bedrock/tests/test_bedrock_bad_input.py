@@ -114,6 +114,18 @@ def lenient(bedrock):
         ({"geo_prefix": "usa"}, "geo_prefix is 'usa'; did you mean 'us'"),
         ({"guardrail_identifier": "x"}, "belong together"),
         ({"guardrail_version": "1"}, "belong together"),
+        ({"guardrail_identifier": "My guardrail", "guardrail_version": "1"}, "guardrail_identifier is 'My guardrail'"),
+        ({"guardrail_identifier": "g1\n", "guardrail_version": "1"}, "guardrail_identifier is 'g1\\n'"),
+        (
+            {"guardrail_identifier": "arn:aws:bedrock:us-east-1:1:guardrail/g1", "guardrail_version": "1"},
+            "or its ARN: 'arn:aws:bedrock:",
+        ),
+        (
+            {"guardrail_identifier": "g1", "guardrail_version": "0"},
+            "guardrail_version is '0'; it is a number, or 'DRAFT'",
+        ),
+        ({"guardrail_identifier": "g1", "guardrail_version": "draft"}, "guardrail_version is 'draft'"),
+        ({"guardrail_identifier": "g1", "guardrail_version": "1\n"}, "guardrail_version is '1\\n'"),
         ({"guardrail_trace": "enabled"}, "need guardrail_identifier"),
         (
             {"guardrail_identifier": "x", "guardrail_version": "1", "guardrail_trace": "enable"},
@@ -133,6 +145,11 @@ def lenient(bedrock):
         ({"invoke": {"m": ""}}, "invoke.m is empty"),
         ({"invoke": "llama"}, "invoke: expected an object"),
         ({"request_metadata": {"a": 1}}, "request_metadata.a: expected a string"),
+        ({"request_metadata": {"a": "é"}}, "request_metadata.a: names and values are letters"),
+        ({"request_metadata": {"a": "x" * 257}}, "request_metadata.a: names and values are letters"),
+        ({"request_metadata": {"": "x"}}, "request_metadata.: names and values are letters"),
+        ({"request_metadata": {"a;b": "x"}}, "request_metadata.a;b: names and values are letters"),
+        ({"request_metadata": {str(n): "x" for n in range(17)}}, "request_metadata has 17 names; AWS takes 16"),
         ({"unsupported_parameters": "drp"}, "did you mean 'drop'"),
         ({"unsupported_parameters": ""}, "unsupported_parameters is empty"),
         ({"look_up_profiles": "no"}, "look_up_profiles: expected true or false"),
@@ -140,6 +157,7 @@ def lenient(bedrock):
         ({"quota_after": 0}, "quota_after"),
         ({"quota_after": math.nan}, "quota_after"),
         ({"ca_file": 7}, "ca_file: expected a string"),
+        ({"ca_file": "/nowhere/ca.pem"}, "ca_file: there is no file '/nowhere/ca.pem'"),
         ({"reigon": "us-east-1"}, "reigon: unknown key; did you mean 'region'"),
     ],
 )

@@ -33,6 +33,7 @@ class FakeClient:
     def __init__(self, *, fails=(), counted=True, shrunk=False, pause=1.0):
         self.calls = []
         self.paths = []
+        self.headers = []
         self.most = 0
         self._now = 0
         self._fails = list(fails)
@@ -44,6 +45,7 @@ class FakeClient:
         texts = document.get("texts") or [document["inputText"]]
         self.calls.append(document)
         self.paths.append((model.id.path, operation, size))
+        self.headers.append(headers)
         self._now += 1
         self.most = max(self.most, self._now)
         try:
@@ -170,6 +172,34 @@ def test_the_first_failure_ends_all_calls():
     with pytest.raises(RateLimitError, match="slow down"):
         run(client, "abcdefghij", embedding_concurrency=2)
     assert len(client.calls) < 10
+
+
+def test_calls_under_way_end_when_another_one_fails():
+    client = FakeClient(fails=["b"])
+    context = make_context()
+    with pytest.raises(RateLimitError, match="slow down"):
+        run(client, "abcde", context=context)
+    run(client, "abcde", context=context)
+    assert [call["inputText"] for call in client.calls] == [*"abcde", "b"]
+
+
+def test_metadata_joins_but_no_guardrail_nor_tier():
+    client = FakeClient()
+    settings = {
+        "guardrail_identifier": "abc",
+        "guardrail_version": "1",
+        "guardrail_trace": "enabled",
+        "service_tier": "flex",
+        "latency": "optimized",
+    }
+    run(client, "a", options={"user": "u1"}, **settings)
+    run(client, "a", options={"user": "é"}, **settings, request_metadata={"team": "search"})
+    run(client, "a", options={"user": "é"}, **settings)
+    assert client.headers == [
+        {"X-Amzn-Bedrock-Request-Metadata": '{"user": "u1"}'},
+        {"X-Amzn-Bedrock-Request-Metadata": '{"team": "search"}'},
+        None,
+    ]
 
 
 def test_half_of_the_counts_is_no_count():

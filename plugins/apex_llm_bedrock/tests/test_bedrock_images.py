@@ -186,6 +186,14 @@ def test_the_guardrail_and_the_like_are_asked_for_by_headers():
     assert json.loads(headers["X-Amzn-Bedrock-Request-Metadata"]) == {"user": "u1"}
 
 
+def test_a_user_that_fits_no_header_is_told():
+    with pytest.raises(InvalidRequestError, match=r"user \(only the characters of AWS's metadata"):
+        run(FakeClient(drawn()), user="é")
+    client = FakeClient(drawn())
+    result = run(client, user="é", settings={"unsupported_parameters": "drop"})
+    assert (client.headers, result.details["dropped_parameters"]) == ([None], ["user"])
+
+
 def test_other_errors_pass():
     with pytest.raises(RateLimitError):
         run(FakeClient(RateLimitError("slow down")))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from apex_llm_bedrock.answers import request_id_of
 from apex_llm_bedrock.embedding_formats import FORMATS, EmbeddingFormat, Vectors, read_vectors, wishes_of
+from apex_llm_bedrock.invoke_headers import metadata_headers
 from apex_llm_bedrock.paid_calls import paid_calls
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import InvalidRequestError
@@ -34,14 +35,15 @@ async def embed(
 
     Raises:
         InvalidRequestError: the model is none for embeddings, or cannot do what the options ask.
-        LLMError: any of the calls failed; the others are cancelled.
+        LLMError: any of the calls failed; those under way were let end, and what they gave is kept for the next attempt.
     """
     form = _format(model)
     wishes = wishes_of(request.options, form, model.family, input_type=settings.embedding_input_type)
+    headers = metadata_headers(settings, request.options.user)
 
     async def call(texts: tuple[str, ...]) -> tuple[Vectors, str | None]:
         body = form.body(texts, wishes)
-        response = await client.call(model, "invoke", body, context, size=sum(map(len, texts)))
+        response = await client.call(model, "invoke", body, context, headers=headers, size=sum(map(len, texts)))
         document = await client.read(response)
         found = read_vectors(form, document, response.headers, wishes, count=len(texts))
         return found, request_id_of(response.headers)

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from apex_llm_bedrock.amazon_images import amazon_documents
 from apex_llm_bedrock.answers import malformed, request_id_of
+from apex_llm_bedrock.lost import Lost
+from apex_llm_bedrock.metadata import fits
 from apex_llm_bedrock.requests import refuse_dropped
 from apex_llm_bedrock.stability_images import stability_documents
 from apex_llm_core.errors import InvalidRequestError, ServiceUnavailableError
@@ -57,6 +59,8 @@ def image_calls(
         )
     dropped: list[str] = []
     documents = documents_of(request, base, dropped, unsupported)
+    if request.options.user is not None and not fits(request.options.user):
+        dropped.append(Lost("user", "only the characters of AWS's metadata, 256 at most"))
     if unsupported == "error":
         refuse_dropped(dropped, model_name)
     return ImageCalls(tuple(documents), tuple(dropped))
@@ -84,6 +88,8 @@ def read_drawn(document: Mapping[str, Any], headers: Mapping[str, str]) -> Drawn
         raise ServiceUnavailableError(
             f"the model drew no image{said}",
             status_code=200,
+            # Without a word it is an answer that cannot be read, and paid for.
+            retryable=bool(faults),
             request_id=request_id_of(headers),
             details={"original_message": faults[0]} if faults else None,
         )

@@ -10,16 +10,23 @@ from apex_llm_bedrock.settings import BedrockSettings
 
 def invoke_headers(settings: BedrockSettings, user: str | None) -> dict[str, str] | None:
     """Return the headers of a generation by InvokeModel, None when there are none; *user* joins the metadata if it fits."""
-    metadata = {**settings.request_metadata, **({"user": user} if user and fits(user) else {})}
     found = {
         "X-Amzn-Bedrock-GuardrailIdentifier": settings.guardrail_identifier,
         "X-Amzn-Bedrock-GuardrailVersion": settings.guardrail_version,
         "X-Amzn-Bedrock-Trace": settings.guardrail_trace.upper(),
         "X-Amzn-Bedrock-PerformanceConfig-Latency": settings.latency,
         "X-Amzn-Bedrock-Service-Tier": settings.service_tier,
-        "X-Amzn-Bedrock-Request-Metadata": json.dumps(metadata) if metadata else "",
     }
-    return {name: value for name, value in found.items() if value} or None
+    return {
+        **{name: value for name, value in found.items() if value},
+        **(metadata_headers(settings, user) or {}),
+    } or None
 
 
-__all__ = ["invoke_headers"]
+def metadata_headers(settings: BedrockSettings, user: str | None) -> dict[str, str] | None:
+    """Return those that any call of InvokeModel may have: embeddings pass no guardrail, and have neither tiers nor latencies."""
+    metadata = {**settings.request_metadata, **({"user": user} if user and fits(user) else {})}
+    return {"X-Amzn-Bedrock-Request-Metadata": json.dumps(metadata)} if metadata else None
+
+
+__all__ = ["invoke_headers", "metadata_headers"]

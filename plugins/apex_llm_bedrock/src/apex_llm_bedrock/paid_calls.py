@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TypeVar
 
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import LLMError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -26,33 +25,30 @@ async def paid_calls(
 
     Answers stay with the request: a further attempt for the same *purpose* makes the missing calls only.
 
-    After a failure no new call begins, but those under way end: the service has them in work, and bills them.
+    After a failure no new call begins, but those under way end: the service has them in work, and bills them. Whoever cancels
+    the whole cancels these, too.
 
     Raises:
-        LLMError: of the first call that failed.
+        Exception: that of the first call that failed.
     """
     kept: dict[K, V] = context.state.setdefault(f"apex_llm_bedrock {purpose}", {})
     waiting = deque(key for key in dict.fromkeys(keys) if key not in kept)
-    failures: list[LLMError] = []
+    failures: list[Exception] = []
 
     async def work() -> None:
         while waiting and not failures:
             key = waiting.popleft()
             try:
                 kept[key] = await call(key)
-            except LLMError as error:
+            except Exception as error:
                 failures.append(error)
 
     if len(waiting) == 1:
         await work()
     elif waiting:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(concurrency, len(waiting))):
-                    group.create_task(work())
-        except BaseExceptionGroup as broken:
-            # Only what is no failure of a call.
-            raise broken.exceptions[0] from broken
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(waiting))):
+                group.create_task(work())
     if failures:
         raise failures[0]
     return [kept[key] for key in keys]

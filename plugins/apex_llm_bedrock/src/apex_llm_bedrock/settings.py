@@ -18,6 +18,9 @@ from apex_llm_core.errors import nearest
 
 #: Bodies that InvokeModel is known to take for text.
 INVOKE_FORMATS = ("openai", "anthropic", "titan", "llama", "mistral", "cohere", "ai21")
+_GUARDRAIL = re.compile(
+    r"[a-z0-9]{1,2048}|arn:aws(?:-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:guardrail/[a-z0-9]+", re.ASCII
+)
 _GUARDRAIL_VERSION = re.compile(r"[1-9][0-9]{0,7}|DRAFT", re.ASCII)
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
@@ -121,9 +124,14 @@ class BedrockSettings:
             if not form:
                 raise ValueError(f"invoke.{model} is empty{nearest('', INVOKE_FORMATS)}")
             _check_word(f"invoke.{model}", form, INVOKE_FORMATS)
+        if self.guardrail_identifier and not _GUARDRAIL.fullmatch(self.guardrail_identifier):
+            raise ValueError(
+                f"guardrail_identifier is {self.guardrail_identifier!r}; it is the guardrail's id, of small letters and digits,"
+                " or its ARN: 'arn:aws:bedrock:us-east-1:123456789012:guardrail/ID'"
+            )
         if self.guardrail_version and not _GUARDRAIL_VERSION.fullmatch(self.guardrail_version):
             raise ValueError(f"guardrail_version is {self.guardrail_version!r}; it is a number, or 'DRAFT'")
-        if self.ca_file and not Path(self.ca_file).expanduser().is_file():
+        if self.ca_file and not Path(self.ca_file).is_file():
             raise ValueError(f"ca_file: there is no file {self.ca_file!r}")
         _check_metadata(self.request_metadata)
         if bool(self.guardrail_identifier) != bool(self.guardrail_version):

@@ -62,18 +62,12 @@ class _DaemonThreads(Executor):
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:
-                _settle(future.set_exception, error)
+                future.set_exception(error)
             else:
-                _settle(future.set_result, result)
+                future.set_result(result)
 
         threading.Thread(target=work, name="apex-llm-bedrock-credentials", daemon=True).start()
         return future
-
-
-def _settle(how: Callable[[T], None], outcome: T) -> None:
-    # The loop that waits for it may be gone.
-    with suppress(RuntimeError):
-        how(outcome)
 
 
 __all__ = ["Workers"]
