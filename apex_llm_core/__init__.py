@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RateLimitError,
         ServiceUnavailableError,
         UnknownError,
+        UnsupportedParameterError,
     )
     from apex_llm_core.manager import LLMProviderManager
     from apex_llm_core.markers import hookimpl
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         ChatGenerationOptions,
         ChatGenerationResult,
         ChatMessage,
+        Decision,
         EmbeddingOptions,
         EmbeddingResult,
         FunctionDefinition,
@@ -78,6 +80,7 @@ _HOMES = {
         "RateLimitError",
         "ServiceUnavailableError",
         "UnknownError",
+        "UnsupportedParameterError",
     ),
     "apex_llm_core.manager": ("LLMProviderManager",),
     "apex_llm_core.markers": ("hookimpl",),
@@ -88,6 +91,7 @@ _HOMES = {
         "ChatGenerationOptions",
         "ChatGenerationResult",
         "ChatMessage",
+        "Decision",
         "EmbeddingOptions",
         "EmbeddingResult",
         "FunctionDefinition",
@@ -142,6 +146,7 @@ __all__ = [
     "ConfigurationWarning",
     "ContentFilterError",
     "ContextLengthExceededError",
+    "Decision",
     "EmbeddingOptions",
     "EmbeddingResult",
     "FunctionDefinition",
@@ -165,6 +170,7 @@ __all__ = [
     "TokenCount",
     "Turn",
     "UnknownError",
+    "UnsupportedParameterError",
     "Usage",
     "hookimpl",
     "load_config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -19,8 +19,43 @@ def _nothing() -> None:
     """Stand in for `touch` where nobody watches."""
 
 
+class NoteRateLimits(Protocol):
+    """Takes what a provider says is left of its rate limits."""
+
+    def __call__(
+        self,
+        *,
+        remaining_requests: int | None = None,
+        remaining_tokens: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Note it for *seconds*; None: for a minute."""
+
+
+def _ignore_rate_limits(
+    *, remaining_requests: int | None = None, remaining_tokens: int | None = None, seconds: float | None = None
+) -> None:
+    """Stand in for `note_rate_limits` where nobody balances."""
+
+
 def _drop(event: Event) -> None:
     """Stand in for `emit` where nobody listens."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class Bill:
+    """What all attempts of a request used together, losers of a hedge included; written by the core.
+
+    A sum is None from the moment on at which a part of it is not known.
+    """
+
+    tokens: int | None = 0
+    cost: float | None = 0.0
+
+    def add(self, tokens: int | None, cost: float | None) -> None:
+        """Put one attempt on the bill; None is unknown."""
+        self.tokens = None if tokens is None or self.tokens is None else self.tokens + tokens
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -33,6 +68,10 @@ class Delivery:
     #: None while usage is not known, or when a price is unknown.
     cost: float | None = None
     finished: bool = False
+    #: The step of degradation that answers, "" when none was needed.
+    degraded: str = ""
+    #: The answer came from the cache.
+    cached: bool = False
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -40,7 +79,7 @@ class CallContext:
     """One request, or one attempt of it.
 
     Middleware sees the request's context; a provider's hook sees the attempt's, in which `candidate` is set. Both share
-    `state`, `attempts` and `delivery`. Times are seconds of `clock`.
+    `state`, `attempts`, `delivery` and `bill`. Times are seconds of `clock`.
     """
 
     request_id: str = ""
@@ -55,6 +94,9 @@ class CallContext:
     #: For middleware to leave notes to itself or to others; keys begin with the plugin's name.
     state: dict[str, Any] = attrs.field(factory=dict)
     delivery: Delivery = attrs.field(factory=Delivery)
+    bill: Bill = attrs.field(factory=Bill)
+    #: How many attempts began so far, those under way included.
+    started: int = 0
     emit: Callable[[Event], None] = _drop
     #: The provider that comes first, whatever the strategy says; None: the strategy decides alone.
     preferred: str | None = None
@@ -69,6 +111,8 @@ class CallContext:
     charged: bool = False
     #: A provider calls this whenever bytes arrive: it restarts the count of silent seconds.
     touch: Callable[[], None] = _nothing
+    #: A provider tells here what the service said is left of its rate limits, with an answer or an error.
+    note_rate_limits: NoteRateLimits = _ignore_rate_limits
 
     @property
     def provider_model_id(self) -> str:
@@ -80,4 +124,4 @@ class CallContext:
         return None if self.deadline is None else max(0.0, self.deadline - self.clock())
 
 
-__all__ = ["CallContext", "Delivery"]
+__all__ = ["Bill", "CallContext", "Delivery", "NoteRateLimits"]

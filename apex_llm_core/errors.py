@@ -11,6 +11,7 @@
         ├── RateLimitError                  too many requests or tokens for now           retryable
         ├── QuotaExceededError              the budget is used up; waiting seconds will not help
         ├── InvalidRequestError             the caller's mistake
+        │   └── UnsupportedParameterError         not taken by this candidate; another may
         ├── ModelNotFoundError              the caller's mistake: no such model or provider
         ├── ContextLengthExceededError      the request does not fit the model's window
         ├── ContentFilterError              refused by a content policy
@@ -27,7 +28,7 @@ import builtins
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 
@@ -48,6 +49,9 @@ class LLMErrorType(StrEnum):
     UNKNOWN_ERROR = "unknown_error"
 
 
+AttemptReason = Literal["first", "retry", "fallback", "hedge", "degradation", "shadow"]
+
+
 @attrs.frozen(kw_only=True)
 class Attempt:
     """One upstream call of a request: what was tried and how it ended. Durations in seconds."""
@@ -62,6 +66,12 @@ class Attempt:
     status_code: int | None = None
     retry_after: float | None = None
     request_id: str | None = None
+    #: Why it was made.
+    reason: AttemptReason = "first"
+    #: What was changed in the request for this candidate, for example "response_format: emulated".
+    adapted: tuple[str, ...] = ()
+    #: What it cost, None when usage or a price is unknown.
+    cost: float | None = None
 
 
 class ApexLLMError(Exception):
@@ -203,6 +213,15 @@ class InvalidRequestError(LLMError):
     default_type = LLMErrorType.INVALID_REQUEST_ERROR
 
 
+class UnsupportedParameterError(InvalidRequestError):
+    """This candidate does not take something that the request asks for; another one may. Raised before anything is sent."""
+
+    def __init__(self, message: str, *, parameters: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(message, **more)
+        #: The options it does not take.
+        self.parameters = tuple(parameters)
+
+
 class ModelNotFoundError(LLMError):
     """No such model or provider, or the operation is not offered for it."""
 
@@ -290,5 +309,6 @@ __all__ = [
     "RateLimitError",
     "ServiceUnavailableError",
     "UnknownError",
+    "UnsupportedParameterError",
     "nearest",
 ]

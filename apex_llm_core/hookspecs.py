@@ -17,7 +17,7 @@ from apex_llm_core.interfaces import HttpClient, StateStore
 from apex_llm_core.markers import hookspec
 from apex_llm_core.models.candidates import Candidate, Turn
 from apex_llm_core.models.events import Event
-from apex_llm_core.models.info import HealthStatus, ModelInfo, ProviderCapabilities
+from apex_llm_core.models.info import Caller, HealthStatus, ModelInfo, ProviderCapabilities
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest, Request
 from apex_llm_core.models.results import (
     ChatGenerationChunk,
@@ -66,7 +66,16 @@ class Runtime(Protocol):
 
     @property
     def flags(self) -> Mapping[str, bool]:
-        """The feature flags of the configuration, by name."""
+        """The feature flags of the configuration, by name; True are those that are on for everybody.
+
+        For what is decided once, for example at the start. Ask `flag` where there is a caller.
+        """
+
+    def flag(self, name: str, caller: Caller, request_id: str = "") -> bool:
+        """Return whether the feature flag *name* is on for *caller*; one that is not configured is off.
+
+        Give the *request_id* of the context, too: it stands in for callers that say nothing of themselves.
+        """
 
     async def resolve_secret(self, value: str | Secret) -> Secret:
         """Return the secret behind a reference ("env:NAME", "file:PATH", an extension's scheme) or a literal.

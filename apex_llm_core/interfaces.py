@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from apex_llm_core.context import CallContext
@@ -58,7 +58,7 @@ class HttpClient(Protocol):
 
 @runtime_checkable
 class StateStore(Protocol):
-    """Keys and bytes that may be shared between processes; used by the cache, later by limits."""
+    """Keys and bytes that may be shared between processes; used by the cache and by limits."""
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, None when absent or expired."""
@@ -68,6 +68,18 @@ class StateStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget *key*; absent keys are no error."""
+
+    async def transact(
+        self,
+        keys: Sequence[str],
+        change: Callable[[Mapping[str, bytes]], Mapping[str, bytes | None]],
+        ttl: float | None,
+    ) -> None:
+        """Read *keys*, call *change* with those that are there, write what it returns (None forgets); all or nothing.
+
+        Nobody else reads or writes the keys in between. *change* is pure, and may be called again when somebody did; what it
+        raises is raised, and nothing is written. What is written is kept for *ttl* seconds.
+        """
 
     async def close(self) -> None:
         """Release connections and files."""

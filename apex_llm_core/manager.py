@@ -19,8 +19,10 @@ import attrs
 
 from apex_llm_core.assembly import Generation
 from apex_llm_core.assembly.providers import provider_table
-from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
+from apex_llm_core.assembly.report import breaker_statuses, statistics
+from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider, watched_files
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
+from apex_llm_core.config.watching import FileWatcher, Snapshot
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import (
     ApexLLMError,
@@ -30,7 +32,8 @@ from apex_llm_core.errors import (
 )
 from apex_llm_core.hookspecs import ChunkBatch
 from apex_llm_core.interfaces import HttpClient
-from apex_llm_core.models.events import ConfigurationReloaded
+from apex_llm_core.models.decisions import Decision
+from apex_llm_core.models.events import ConfigurationRejected, ConfigurationReloaded
 from apex_llm_core.models.info import ANONYMOUS, Caller, HealthStatus, ModelInfo, ProviderCapabilities
 from apex_llm_core.models.options import (
     ChatGenerationOptions,
@@ -48,6 +51,8 @@ from apex_llm_core.models.results import (
 )
 from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle
+from apex_llm_core.policies.limits import LimitStanding
+from apex_llm_core.routing.breakers import BreakerAction
 from apex_llm_core.routing.intake import Messages, chat_request, embed_request, image_request, text_request
 from apex_llm_core.routing.streams import ChatStream
 
@@ -97,6 +102,10 @@ class LLMProviderManager:
         self._thread = 0
         #: Generations whose last requests are waited for.
         self._retired: dict[asyncio.Task[None], Generation] = {}
+        #: The files of the configuration as they were when they were read last, and the task that follows them.
+        self._files: tuple[Path, ...] = ()
+        self._seen: Snapshot | None = None
+        self._following: asyncio.Task[None] | None = None
         self._observers: dict[str, Callable[[Any], None]] = {}
         self._added: dict[str, tuple[object | None, ProviderConfig]] = {}
         self._prefix = secrets.token_hex(6)
@@ -121,15 +130,20 @@ class LLMProviderManager:
         async with self._changing:
             if self._generation is None:
                 self._generation = await self._make(self._source, None)
+        self._follow()
 
     async def close(self) -> None:
         """Stop all providers and release connections. Requests under way are not waited for."""
         if self._is_busy_outside(asyncio.get_running_loop()):
             raise RuntimeError(_ELSEWHERE)
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
         async with self._changing:
             generation, self._generation = self._generation, None
             for earlier in self._retired.values():
-                earlier.pipeline.hurry()
+                earlier.engine.pipeline.hurry()
             await asyncio.gather(*self._retired)
             if generation is not None:
                 await generation.shutdown()
@@ -160,6 +174,7 @@ class LLMProviderManager:
             generation.bus.emit(
                 ConfigurationReloaded(providers=tuple(handle.get_name() for handle in generation.registry))
             )
+        self._follow()
 
     # -- generation --------------------------------------------------------------------------------------------------
 
@@ -178,7 +193,7 @@ class LLMProviderManager:
         """
         generation = self._running
         request = text_request(prompt, options, keywords, stream=False)
-        result = await generation.pipeline.generate(*self._prepare(generation, request, caller, "text"))
+        result = await generation.engine.pipeline.generate(*self._prepare(generation, request, caller, "text"))
         return TextGenerationResult.from_chat(result)
 
     async def generate_chat(
@@ -196,7 +211,7 @@ class LLMProviderManager:
         """
         generation = self._running
         request = chat_request(messages, options, keywords, stream=False)
-        return await generation.pipeline.generate(*self._prepare(generation, request, caller, "chat"))
+        return await generation.engine.pipeline.generate(*self._prepare(generation, request, caller, "chat"))
 
     def generate_text_stream(
         self,
@@ -241,7 +256,7 @@ class LLMProviderManager:
         """
         generation = self._running
         request = embed_request(text, options, keywords)
-        return await generation.pipeline.embed(*self._prepare(generation, request, caller, "embed"))
+        return await generation.engine.pipeline.embed(*self._prepare(generation, request, caller, "embed"))
 
     async def count_tokens(
         self,
@@ -260,7 +275,7 @@ class LLMProviderManager:
         """
         generation = self._running
         request = chat_request(messages, options, keywords, stream=False)
-        return await generation.counter.count(*self._prepare(generation, request, caller, "chat"))
+        return await generation.engine.counter.count(*self._prepare(generation, request, caller, "chat"))
 
     async def generate_image(
         self,
@@ -277,7 +292,7 @@ class LLMProviderManager:
         """
         generation = self._running
         request = image_request(prompt, options, keywords)
-        return await generation.pipeline.image(*self._prepare(generation, request, caller, "image"))
+        return await generation.engine.pipeline.image(*self._prepare(generation, request, caller, "image"))
 
     # -- what there is -----------------------------------------------------------------------------------------------
 
@@ -301,7 +316,7 @@ class LLMProviderManager:
 
         A provider that cannot be asked is represented by its configured models.
         """
-        return await self._running.inquiry.models(self._next_id)
+        return await self._running.engine.inquiry.models(self._next_id)
 
     def get_capabilities(self) -> dict[str, ProviderCapabilities]:
         """Return what each enabled provider can do, by its name; `features` are narrowed to the hooks it implements."""
@@ -318,28 +333,62 @@ class LLMProviderManager:
 
         A provider that could not be started is among them, as unavailable.
         """
-        return await self._running.inquiry.health(self._next_id)
+        return await self._running.engine.inquiry.health(self._next_id)
 
     def stats(self) -> dict[str, Any]:
         """Return what happened so far, and the live facts of every candidate, as a JSON-safe document.
 
-        `cooling` is the seconds for which a provider asked to be left alone.
+        `governor.amplification` is upstream calls per request; `retry_after` of a candidate the seconds until its open circuit
+        breaker lets somebody through.
+        """
+        return statistics(self._started, self._clock)
+
+    # -- why and how much --------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        messages: Messages,
+        options: ChatGenerationOptions | Mapping[str, Any] | None = None,
+        *,
+        caller: Caller | None = None,
+        stream: bool = False,
+        **keywords: Unpack[ChatKeywords],
+    ) -> Decision:
+        """Return where `generate_chat` (or its stream) would send this request now, and why; nobody is asked.
+
+        Raises:
+            LLMError: the request is malformed, or nobody could serve it.
         """
         generation = self._started
-        return {
-            **generation.metrics.snapshot(),
-            "candidates": [
-                {
-                    "provider": candidate.provider,
-                    "model": candidate.model,
-                    **{name: getattr(candidate.live, name) for name in _LIVE},
-                    "health": candidate.live.health.value,
-                    "cooling": max(0.0, candidate.live.cooling_until - self._clock()),
-                }
-                for handle in generation.registry
-                for candidate in handle.candidates.values()
-            ],
-        }
+        request = chat_request(messages, options, keywords, stream=stream)
+        return generation.engine.explainer.explain(*self._prepare(generation, request, caller, "chat"))
+
+    def decisions(self, count: int = 20) -> list[Decision]:
+        """Return where the last requests went, and why, the latest first; how many are kept, `[decisions]` says."""
+        return self._started.engine.decisions.last(count)
+
+    async def get_limits(self) -> list[LimitStanding]:
+        """Return what is used and what is left of every configured limit, by subject."""
+        return await self._running.engine.admission.standing()
+
+    def breakers(self) -> list[dict[str, Any]]:
+        """Return state, rates and history of every circuit breaker, as a JSON-safe document."""
+        return breaker_statuses(self._started)
+
+    def set_breaker(self, provider: str, model: str | None = None, *, action: BreakerAction) -> int:
+        """Move the circuit breaker of a candidate, or of all models of a provider, by hand; return how many were moved.
+
+        Args:
+            provider: the configured name.
+            model: the generic id; None: all of the provider's.
+            action: "isolate" lets nobody through until it is moved again, "open" for the usual time, "close" begins anew, "watch"
+                lets everybody through and goes on counting, "disable" stops counting, too.
+
+        Raises:
+            InvalidRequestError: there is no such action.
+            ModelNotFoundError: there is no such breaker.
+        """
+        return self._started.balancer.breakers.move(provider, model, action)
 
     # -- coming and going --------------------------------------------------------------------------------------------
 
@@ -429,6 +478,28 @@ class LLMProviderManager:
     def _is_busy_outside(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._loop is not loop and (self._generation is not None or self._changing.locked())
 
+    def _follow(self) -> None:
+        """Follow the files of the configuration in force, if that is wanted; nobody else's any more."""
+        following, self._following = self._following, None
+        if following is asyncio.current_task():
+            # It reloads, and looks at what is in force now by itself.
+            self._following = following
+            return
+        if following is not None:
+            following.cancel()
+        if self._started.config.manager.watch and self._files:
+            self._following = asyncio.get_running_loop().create_task(self._follow_files())
+
+    async def _follow_files(self) -> None:
+        """Reload whenever the files have changed; one that cannot be used is told, and the old configuration stays."""
+        while (interval := self._started.config.manager.watch) and self._files:
+            await FileWatcher(self._files, interval, since=self._seen).changed()
+            try:
+                await self.reload()
+            except ApexLLMError as error:
+                generation = self._started
+                generation.bus.emit(ConfigurationRejected(message=generation.redactor.scrub(error.message)))
+
     async def _make(self, source: ConfigSource, earlier: Generation | None) -> Generation:
         installed = Installed()
         config = await self._read(source, installed)
@@ -448,6 +519,7 @@ class LLMProviderManager:
         return generation
 
     async def _read(self, source: ConfigSource, installed: Installed) -> Config | None:
+        self._files = ()
         if isinstance(source, Config):
             return checked_config(source)
         if source is not None and not isinstance(source, (str, os.PathLike, Mapping)):
@@ -455,13 +527,16 @@ class LLMProviderManager:
         known = tuple(installed[EXTENSIONS])
         if isinstance(source, Mapping):
             return parse_config(source, extensions=known)
+        self._files = watched_files(source, environ=self._environ)
+        # Looked at before they are read, so that no change in between is missed.
+        self._seen = await asyncio.to_thread(Snapshot.of, self._files)
         return await asyncio.to_thread(load_config, source, environ=self._environ, extensions=known)
 
     def _begin_stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
         # The generation that the stream was asked of may be retired by the time somebody wants the first chunk.
         generation = self._running
         context.emit = generation.bus.emit
-        return generation.pipeline.stream(request, context)
+        return generation.engine.pipeline.stream(request, context)
 
     def _prepare(
         self, generation: Generation, request: R, caller: Caller | None, operation: str
@@ -472,7 +547,7 @@ class LLMProviderManager:
             raise InvalidRequestError(f"'caller' is a {type(caller).__name__}; expected a Caller")
         preferred = None
         if not request.model:
-            model, preferred = generation.router.default(request)
+            model, preferred = generation.engine.router.default(request)
             request = attrs.evolve(request, model=model)
         deadline = request.options.deadline
         if deadline is None:
@@ -497,11 +572,10 @@ _ELSEWHERE = (
     "the manager was started in another event loop; use it there, start one manager for each loop, "
     "or take a BlockingManager for synchronous code"
 )
-_LIVE = ("in_flight", "attempts", "latency", "time_to_first_chunk", "success_rate", "breaker")
 
 
 async def _retire(generation: Generation) -> None:
-    await generation.pipeline.drained()
+    await generation.engine.pipeline.drained()
     await generation.shutdown()
 
 

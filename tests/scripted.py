@@ -205,13 +205,15 @@ class Stage:
     def assert_settled(self, manager):
         """Nothing is left of any request."""
         generation = manager._generation
-        assert generation.pipeline._in_flight == 0
+        assert generation.engine.pipeline._in_flight == 0
         assert generation.sweeper._armed == set()
         for handle in generation.registry:
             for candidate in handle.candidates.values():
                 assert candidate.live.in_flight == 0
-        for limit in generation.pipeline._limiter._limits:
-            assert limit.in_flight is None or len(limit.in_flight) == 0
+        if generation.engine.cache is not None:
+            assert len(generation.engine.cache.flights) == 0
+        for bulkhead in generation.balancer.bulkheads._bulkheads.values():
+            assert bulkhead.limit.in_flight == bulkhead.waiting == 0
         for provider in self.providers.values():
             assert provider.running == 0
             assert provider.opened == provider.closed

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_llm_core.config import parse_config
+from apex_llm_core.config import checked_config, load_config, parse_config
 from apex_llm_core.config.secrets import is_reference, looks_secret
 from apex_llm_core.converters import dumps, unstructure
 from apex_llm_core.errors import ConfigurationError
@@ -84,6 +84,32 @@ def test_providers_of_routes_exist():
     assert problems(tables) == ["routes[0].providers[1]: there is no provider 'alhpa'; did you mean 'alpha'?"]
 
 
+def test_providers_of_shadow_traffic_exist():
+    providers = [provider("alpha"), provider("beta", enabled=False)]
+    tables = {"providers": providers, "routes": [{"shadow_provider": "alhpa"}]}
+    assert problems(tables) == ["routes[0].shadow_provider: there is no provider 'alhpa'; did you mean 'alpha'?"]
+    tables["routes"] = [{"shadow_provider": "beta", "shadow_model": "passed-through"}]
+    assert parse_config(tables).warnings == ("routes[0].shadow_provider: the provider 'beta' is disabled",)
+
+
+def test_a_limit_of_a_provider_that_is_not_there_is_a_warning():
+    limit = {"name": "l", "requests": 1, "scope": "provider"}
+    tables = {"providers": [provider("alpha")], "limits": [limit | {"match": "alhpa"}]}
+    assert parse_config(tables).warnings == ("limits[0].match: there is no provider 'alhpa'; did you mean 'alpha'?",)
+    for limits in ([limit], [limit | {"match": "al*"}], [limit | {"match": "alpha"}]):
+        assert parse_config(tables | {"limits": limits}).warnings == ()
+
+
+def test_flags_of_routes_exist():
+    tables = {"flags": {"new-search": False}, "routes": [{"flag": "new-search"}, {"flag": "new_serach"}]}
+    assert problems(tables) == [
+        "routes[1].flag: there is no feature flag 'new_serach'; did you mean 'new-search'?",
+    ]
+    assert problems({"routes": [{"flag": "x"}]}) == [
+        "routes[0].flag: there is no feature flag 'x'; there is none to choose from"
+    ]
+
+
 def test_capabilities_are_known_words():
     models = [{"id": "m", "capabilities": ["chat", "visoin"]}]
     assert problems({"providers": [provider(models=models)]}) == [
@@ -92,29 +118,175 @@ def test_capabilities_are_known_words():
 
 
 def test_fallback_models_are_sane():
-    assert problems({"fallback": {"models": {"gpt-4.1": ["gpt-4.1"], "b": [], "c": ["x", "x"]}}}) == [
-        "fallback.models[\"gpt-4.1\"][0]: 'gpt-4.1' cannot stand in for itself",
-        "fallback.models.b: names no model to go on with",
-        "fallback.models.c[1]: 'x' stands here twice",
-    ]
+    chains = {"gpt-4.1": ["gpt-4.1"], "b": [], "c": ["x", "x"]}
+    for table in ("models", "context_length", "content_filter"):
+        assert problems({"fallback": {table: chains}}) == [
+            f"fallback.{table}[\"gpt-4.1\"][0]: 'gpt-4.1' cannot stand in for itself",
+            f"fallback.{table}.b: names no model to go on with",
+            f"fallback.{table}.c[1]: 'x' stands here twice",
+        ]
+
+
+def test_a_smaller_model_is_another_one():
+    step = {"step": "smaller_model", "model": "m", "to_model": "m"}
+    assert problems({"degradation": [step]}) == ["degradation[0].to_model: 'm' cannot stand in for itself"]
+    assert parse_config({"degradation": [step | {"model": "*"}]}).warnings == ()
 
 
 def test_models_nobody_serves_are_warnings():
     tables = {
         "manager": {"default_model": "gpt-4"},
         "providers": [provider(models=[{"id": "gpt-4o"}])],
-        "routes": [{"to_model": "claude"}],
-        "fallback": {"models": {"gpt-4o": ["gpt-5"]}},
+        "routes": [{"model": "x", "to_model": "claude"}, {"shadow_model": "gpt-6"}],
+        "fallback": {
+            "models": {"gpt-4o": ["gpt-5"]},
+            "context_length": {"gpt-4": ["gpt-4o"]},
+            "content_filter": {"gpt-4o": ["gpt-7"]},
+        },
+        "degradation": [{"step": "smaller_model", "to_model": "gpt-4o-mini"}],
+        "limits": [
+            {"name": "a", "scope": "model", "match": "gpt-40", "requests": 1},
+            {"name": "b", "scope": "model", "match": "claude-*", "requests": 1},
+            {"name": "c", "scope": "user", "match": "alice", "requests": 1},
+        ],
     }
     assert [warning.partition(": ")[0] for warning in parse_config(tables).warnings] == [
         "manager.default_model",
         "routes[0].to_model",
+        "routes[1].shadow_model",
         "fallback.models.gpt-4o[0]",
+        "fallback.context_length.gpt-4",
+        "fallback.content_filter.gpt-4o[0]",
+        "degradation[0].to_model",
+        "limits[0].match",
     ]
     assert "did you mean 'gpt-4o'?" in parse_config(tables).warnings[0]
     # A provider without models offers those of its type.
     tables["providers"].append(provider("b"))
     assert parse_config(tables).warnings == ()
+
+
+# -- keys that contradict one another, and those that do nothing ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (
+            {"manager": {"circuit_breaker_reset_timeout": 60}, "circuit_breaker": {"max_open_time": 30}},
+            "circuit_breaker.max_open_time: is 30, less than manager.circuit_breaker_reset_timeout, which is 60",
+        ),
+        (
+            {"circuit_breaker": {"window_size": 10}},
+            "circuit_breaker.minimum_calls: is 20, more calls than circuit_breaker.window_size, which is 10",
+        ),
+        ({"concurrency": {"adaptive": True, "initial": 3}}, "concurrency.initial: is 3, less than min, which is 4"),
+        ({"concurrency": {"adaptive": True, "max": 10}}, "concurrency.initial: is 20, more than max, which is 10"),
+        ({"concurrency": {"adaptive": True, "max": 3}}, "concurrency.max: is 3, less than min, which is 4"),
+        (
+            {"hedging": {"operations": ["chat", "embd"]}},
+            "hedging.operations[1]: unknown operation 'embd'; did you mean",
+        ),
+        ({"manager": {"watch": 5}}, "manager.watch: there is no file to watch: the configuration was made in code"),
+    ],
+)
+def test_policies_that_contradict_themselves(tables, message):
+    assert problems(tables)[0].startswith(message)
+    assert len(problems(tables)) == 1
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"manager": {"circuit_breaker_reset_timeout": 60}, "circuit_breaker": {"max_open_time": 60}},
+        {"circuit_breaker": {"window_size": 10, "window": "time"}},
+        {"circuit_breaker": {"window_size": 20}},
+        {"circuit_breaker": {"slow_call_rate": 0.5}},
+        {"concurrency": {"max": 3}},
+        {"concurrency": {"adaptive": True}},
+        {"concurrency": {"adaptive": True, "initial": 7, "min": 7, "max": 7}},
+        {"hedging": {"enabled": True, "operations": []}},
+        {"hedging": {"enabled": True}, "retry": {"budget": 0}},
+        {"routes": [{"percentage": 5}, {"tier": "gold"}, {"model": "a*"}, {"flag": "f"}, {}], "flags": {"f": True}},
+        {"routes": [{"shadow_provider": "a", "shadow_percentage": 1}]},
+        {
+            "degradation": [
+                {"step": "refuse", "model": "a", "message": "x"},
+                {"step": "shorter_answer", "max_tokens": 1},
+            ]
+        },
+        {
+            "degradation": [{"step": "cached_answer"}],
+            "manager": {"cache_enabled": True},
+            "cache": {"stale_ttl": 60},
+        },
+    ],
+)
+def test_policies_that_are_sound(tables):
+    assert parse_config(tables).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("tables", "warning"),
+    [
+        ({"routes": [{"percentage": 0}]}, "routes[0].percentage: applies to no request"),
+        (
+            {"routes": [{"shadow_percentage": 5}]},
+            "routes[0].shadow_percentage: nothing is copied without shadow_model or shadow_provider",
+        ),
+        (
+            {"routes": [{"shadow_percentage": 0, "shadow_model": "m"}]},
+            "routes[0].shadow_percentage: no request is copied",
+        ),
+        (
+            {"routes": [{"model": "a"}, {"tags": ["x"]}, {"model": "b"}]},
+            "routes[2]: is never reached: routes[1] matches every request",
+        ),
+        (
+            {"circuit_breaker": {"slow_call_rate": 0.5, "slow_call_seconds": 0}},
+            "circuit_breaker.slow_call_rate: no call is slow while slow_call_seconds is 0",
+        ),
+        (
+            {"hedging": {"enabled": True}, "manager": {"max_attempts": 1}},
+            "hedging.enabled: nothing is hedged while manager.max_attempts is 1",
+        ),
+        (
+            {"hedging": {"enabled": True}, "retry": {"budget": 0, "budget_reserve": 0}},
+            "hedging.enabled: nothing is hedged while retry.budget and budget_reserve are 0",
+        ),
+        (
+            {"degradation": [{"step": "cached_answer"}]},
+            "degradation[0].step: there are no answers to give while manager.cache_enabled is false",
+        ),
+        (
+            {"degradation": [{"step": "cached_answer"}], "manager": {"cache_enabled": True}},
+            "degradation[0].step: no answer is kept beyond its time while cache.stale_ttl is 0",
+        ),
+        (
+            {"cache": {"stale_ttl": 60}},
+            "cache.stale_ttl: keeps answers for the degradation step cached_answer, which is not there",
+        ),
+        (
+            {
+                "degradation": [
+                    {"step": "refuse", "message": "Later."},
+                    {"step": "smaller_model", "to_model": "m"},
+                ]
+            },
+            "degradation[1]: is never taken: degradation[0] refuses everything",
+        ),
+    ],
+)
+def test_policies_that_do_nothing_are_warnings(tables, warning):
+    assert parse_config(tables).warnings == (warning,)
+
+
+def test_files_can_be_watched(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[manager]\nwatch = 5\n")
+    config = load_config(file, environ={})
+    assert config.manager.watch == 5
+    assert checked_config(config) == config
 
 
 # -- addresses ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ import yaml
 from apex_llm_core.config import (
     AuthConfig,
     Config,
+    FallbackConfig,
+    FlagConfig,
     ManagerConfig,
     ModelConfig,
     ProviderConfig,
@@ -334,7 +336,7 @@ def test_origins_below_a_replaced_value_are_forgotten():
         ({"provider": []}, "provider: unknown table; did you mean 'providers'?"),
         ({"xyzzy": {}}, "xyzzy: unknown table; valid: "),
         ({"gateway": {"port": 1}}, "gateway: the gateway is not installed: pip install apex-llm-gateway"),
-        ({"hedging": {}}, "hedging: this version does not hedge requests; remove the table"),
+        ({"hedgin": {}}, "hedgin: unknown table; did you mean 'hedging'?"),
         ({"warnings": []}, "warnings: unknown table"),
         ({"files": []}, "files: unknown table"),
         ({"extensions": {}}, "extensions: unknown table"),
@@ -352,10 +354,17 @@ def test_origins_below_a_replaced_value_are_forgotten():
         ({"manager": {"deadline": True}}, "manager.deadline: expected a number, not true"),
         ({"retry": {"base": 0}}, "retry.base: must be a finite number above 0, not 0.0"),
         ({"logging": {"level": "DEBG"}}, "logging.level: unknown value 'DEBG'; did you mean 'DEBUG'?"),
-        ({"flags": {"x": 1}}, "flags.x: expected true or false, not 1"),
-        ({"flags": {"a b": 1}}, 'flags["a b"]: expected true or false, not 1'),
+        ({"flags": {"x": 1}}, "flags.x: expected true, false or an object, not 1"),
+        ({"flags": {"a b": "on"}}, 'flags["a b"]: expected true, false or an object, not a string'),
+        ({"flags": {"x": {"percentag": 1}}}, "flags.x.percentag: unknown key; did you mean 'percentage'?"),
+        (
+            {"flags": {"x": {"percentage": 101}}},
+            "flags.x.percentage: must be a finite number of at least 0 and at most",
+        ),
+        ({"flags": {"x": {"users": "alice"}}}, "flags.x.users: expected a list, not a string"),
+        ({"flags": ["x"]}, "flags: expected an object, not a list"),
         ({"seed": 1.5}, "seed: expected a whole number, not 1.5"),
-        ({"limits": [{"name": "x"}]}, "limits[0]: give at least one of 'requests' and 'concurrent'"),
+        ({"limits": [{"name": "x"}]}, "limits[0]: give at least one of 'requests', 'tokens', 'cost' and 'concurrent'"),
         ({"fallback": {"models": {"a": "b"}}}, "fallback.models.a: expected a list, not a string"),
         ({"providers": {}}, "providers: expected a list, not an object"),
         ({"providers": [3]}, "providers[0]: expected an object, not 3"),
@@ -440,12 +449,36 @@ def test_a_configuration_made_in_code_is_checked():
         (lambda: Config(manager=ManagerConfig(max_attempts=2.5)), "manager.max_attempts"),
         (lambda: Config(manager=5), "manager"),
         (lambda: Config(flags={"a": "yes"}), "flags.a"),
+        (lambda: Config(flags={"b": True, "a": FlagConfig(users="alice")}), "flags.a.users"),
+        (lambda: Config(fallback=FallbackConfig(content_filter={"m": "n"})), "fallback.content_filter.m"),
+        (lambda: Config(manager=ManagerConfig(watch=1)), "manager.watch"),
     ],
 )
 def test_wrong_types_in_a_configuration_made_in_code_are_named(made, key):
     with pytest.raises(ConfigurationError) as caught:
         checked_config(made())
     assert caught.value.key == key
+
+
+def test_flags_are_true_false_or_a_table(tmp_path):
+    text = "[flags]\na = true\nb = false\n[flags.c]\npercentage = 5\ntiers = ['gold']\n"
+    config = load_config(write(tmp_path / "c.toml", text), environ={})
+    made = {"a": True, "b": False, "c": FlagConfig(percentage=5.0, tiers=("gold",))}
+    assert config.flags == made
+    assert checked_config(Config(flags=made)).flags == made
+    # An overlay changes one key of a flag, or makes a plain one of it.
+    write(tmp_path / "c.prod.toml", "[flags]\nb = { users = ['alice'] }\n[flags.c]\npercentage = 20\n")
+    assert load_config(tmp_path / "c.toml", environ={"APEX_LLM_ENV": "prod"}).flags == {
+        "a": True,
+        "b": FlagConfig(users=("alice",)),
+        "c": FlagConfig(percentage=20.0, tiers=("gold",)),
+    }
+
+
+def test_free_tables_of_a_configuration_made_in_code_stay_as_they_are():
+    options = {"anything": object()}
+    made = Config(providers=(ProviderConfig(name="a", type="t", options=options),))
+    assert checked_config(made).providers[0].options == options
 
 
 def test_wrong_types_in_a_provider_made_in_code_are_named():

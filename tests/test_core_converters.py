@@ -637,7 +637,7 @@ def test_fields_of_plugin_classes():
     assert refused({"table": {"x.y": {"size": "1"}}}, Settings).startswith('table["x.y"].size: expected a whole number')
     assert refused({"mode": "c"}, Settings).startswith("mode: unknown value 'c'")
     assert refused({"number": "3"}, Settings) == "number: expected a whole number or a number, not a string"
-    assert refused({"flag": 1}, Settings) == "flag: expected true or false or a string, not 1"
+    assert refused({"flag": 1}, Settings) == "flag: expected true, false or a string, not 1"
 
 
 def test_a_class_no_json_fits_is_not_the_callers_mistake():

@@ -231,7 +231,9 @@ def test_statistics_are_a_document(stage):
     [requests] = stats["requests"]
     assert (requests["provider"], requests["outcomes"], requests["prompt_tokens"]) == ("b", {"ok": 1}, 10)
     assert (requests["cost"], requests["cost_unknown"]) == (0.0, 1)
-    assert stats["fallbacks"] == [{"from": "a", "to": "b", "count": 1}]
+    assert stats["fallbacks"] == [{"from": "a", "to": "b", "count": 1, "reasons": {"service_unavailable_error": 1}}]
+    assert stats["saved_by_fallback"] == {"b": 1}
+    assert stats["governor"]["amplification"] == 2
 
 
 def test_the_handles_answer(stage):

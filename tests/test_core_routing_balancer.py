@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from apex_llm_core.config.schema import Config
 from apex_llm_core.errors import (
     ContentFilterError,
     InvalidRequestError,
@@ -13,6 +14,7 @@ from apex_llm_core.errors import (
 )
 from apex_llm_core.models import BreakerChanged, Caller, Candidate, LimitRejected
 from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.testing import FakeClock
 
 DOWN = ServiceUnavailableError("down")
 BREAKER = {"circuit_breaker_threshold": 2, "circuit_breaker_reset_timeout": 30}
@@ -119,7 +121,7 @@ class TestBreaker:
                 await ask(manager)
             return live_of(manager).breaker, await ask(manager)
 
-        assert scene.run(body) == ("closed", "a")
+        assert scene.run(body) == ("disabled", "a")
 
 
 class TestLimits:
@@ -227,13 +229,16 @@ class TestLiveFacts:
 
     def test_averages_move_towards_the_newest(self):
         candidate = Candidate(provider="a", model="m")
+        balancer = LoadBalancer(Config(), clock=FakeClock(), emit=print)
+        standing = balancer.standing(candidate)
         for succeeded, latency in [(True, 1.0), (True, 2.0), (False, 99.0), (None, 99.0)]:
-            LoadBalancer.begin(candidate)
-            LoadBalancer.end(candidate, succeeded=succeeded, latency=latency)
+            LoadBalancer.begin(standing)
+            balancer.end(standing, succeeded=succeeded, latency=latency)
         live = candidate.live
         # Failures are fast or slow for reasons of their own: only successes have a latency.
         assert live.latency == pytest.approx(1.2)
-        assert live.success_rate == pytest.approx(0.8)
+        assert live.success_rate == pytest.approx(0.9)
+        assert live.weight_factor == pytest.approx(0.9**3)
         assert (live.in_flight, live.attempts) == (0, 4)
 
     def test_are_in_the_statistics(self, stage):
@@ -252,8 +257,13 @@ class TestLiveFacts:
             "attempts": 2,
             "latency": 2.0,
             "time_to_first_chunk": None,
-            "success_rate": 0.8,
+            "seconds_per_output_token": 0.4,
+            "peak_latency": 2.0,
+            "success_rate": 0.9,
+            "weight_factor": pytest.approx(0.9**3),
             "breaker": "closed",
             "health": "unknown",
-            "cooling": 0.0,
+            "retry_after": 0.0,
+            "remaining_requests": None,
+            "remaining_tokens": None,
         }

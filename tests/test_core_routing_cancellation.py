@@ -153,7 +153,7 @@ def test_a_half_open_breaker_gets_its_permit_back(stage, body):
                 reached = await by_await(body(manager), at, scene.clock)
                 if reached and live.breaker != "closed":
                     # The probe's permit came back, so that the next request is the probe, not a last resort.
-                    breaker = manager._generation.balancer.breaker(manager.providers[0].candidates["m"])
+                    breaker = manager._generation.balancer.standing(manager.providers[0].candidates["m"]).breaker
                     permit = breaker.acquire()
                     assert permit is not None
                     breaker.release(permit)

@@ -4,9 +4,12 @@ from random import Random
 
 import pytest
 
+from apex_llm_core.config.schema import LoadBalancerConfig
+from apex_llm_core.context import CallContext
 from apex_llm_core.errors import PluginError, ServiceUnavailableError
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models import Candidate, RequestFinished
+from apex_llm_core.routing.decisions import Draft
 from apex_llm_core.routing.router import Route
 from apex_llm_core.routing.selector import PriorityStrategy, Selector
 
@@ -18,7 +21,9 @@ def route_of(candidates=CANDIDATES, model="m", strategy=None):
 
 
 def selector_of(select, seed=1):
-    return Selector({"mine": select}, "mine", Random(seed))
+    selector = Selector({"mine": select}, "mine", LoadBalancerConfig())
+    draft = Draft(Random(seed))
+    return lambda route: selector.rank(None, route, CallContext(), draft)
 
 
 def names(ranking):
@@ -33,7 +38,7 @@ def test_a_lazy_strategy_is_asked_only_for_what_is_taken():
             asked.append(candidate.provider)
             yield candidate
 
-    ranking = selector_of(lazy).rank(None, route_of())
+    ranking = selector_of(lazy)(route_of())
     assert asked == []
     next(ranking)
     assert asked == ["a"]
@@ -42,7 +47,7 @@ def test_a_lazy_strategy_is_asked_only_for_what_is_taken():
 
 
 def test_leaving_one_out_excludes_it():
-    ranking = selector_of(lambda request, candidates, turn: candidates[1:3]).rank(None, route_of())
+    ranking = selector_of(lambda request, candidates, turn: candidates[1:3])(route_of())
     assert names(ranking) == "bc"
 
 
@@ -59,7 +64,7 @@ def test_leaving_one_out_excludes_it():
 )
 def test_a_broken_ranking_names_the_strategy(select, problem):
     with pytest.raises(PluginError, match=problem) as caught:
-        list(selector_of(select).rank(None, route_of()))
+        list(selector_of(select)(route_of()))
     assert caught.value.plugin == "mine"
 
 
@@ -70,7 +75,7 @@ def test_an_exception_keeps_its_cause_also_in_the_middle():
         yield candidates[0]
         raise cause
 
-    ranking = selector_of(tiring).rank(None, route_of())
+    ranking = selector_of(tiring)(route_of())
     assert next(ranking) is CANDIDATES[0]
     with pytest.raises(PluginError, match="tired") as caught:
         next(ranking)
@@ -86,7 +91,7 @@ def test_the_sequence_counts_the_requests_of_each_model():
 
     selector = selector_of(note)
     for model in ("m", "m", "n", "m", "n"):
-        list(selector.rank(None, route_of(model=model)))
+        list(selector(route_of(model=model)))
     assert seen == [0, 1, 0, 2, 1]
 
 
@@ -96,8 +101,7 @@ def test_priority_first_then_weight():
         Candidate(provider="b", model="m", priority=1, weight=0),
         Candidate(provider="c", model="m", priority=1),
     )
-    selector = Selector({"priority": PriorityStrategy().apex_select}, "priority", Random(1))
-    assert names(selector.rank(None, route_of(candidates))) == "cba"
+    assert names(selector_of(PriorityStrategy().apex_select)(route_of(candidates))) == "cba"
 
 
 class TestThroughTheManager:

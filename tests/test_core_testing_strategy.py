@@ -118,6 +118,41 @@ class NoHook:
     """Has nothing to rank with."""
 
 
+class BetterWhenWatched:
+    @hookimpl
+    def apex_select(self, request, candidates, turn):
+        return turn.by_priority(candidates) if turn.notes is not None else list(candidates)[::-1]
+
+
+class TellsAnObject:
+    @hookimpl
+    def apex_select(self, request, candidates, turn):
+        for candidate in candidates:
+            turn.note(candidate, live=candidate.live)
+        return candidates
+
+
+class SaysNothing:
+    @hookimpl
+    def apex_select(self, request, candidates, turn):
+        return candidates
+
+
+class ForgetsTheHeaviest:
+    @hookimpl
+    def apex_select(self, request, candidates, turn):
+        return list(turn.shuffle(candidates))[: 1 if turn.balance == "least_busy" else None]
+
+
+class ReadsTheRoads:
+    """Ranks by a word of the request, which no record holds."""
+
+    @hookimpl
+    def apex_select(self, request, candidates, turn):
+        first, *others = candidates
+        return [*others, first] if "roads" in repr(request) else candidates
+
+
 def check(strategy, test, *arguments, **switches):
     class Subject(StrategyConformance):
         def make_strategy(self):
@@ -140,6 +175,10 @@ def check(strategy, test, *arguments, **switches):
         (Counts, "test_ranking_changes_nothing", "keeps something"),
         (SortsInPlace, "test_ranking_changes_nothing", "reordered"),
         (MarksCandidates, "test_ranking_changes_nothing", "facts were changed"),
+        (ForgetsTheHeaviest, "test_ranking_is_whole_however_load_is_spread", "may_exclude"),
+        (BetterWhenWatched, "test_telling_scores_changes_nothing", "silently"),
+        (TellsAnObject, "test_telling_scores_changes_nothing", "expected a finite number"),
+        (ReadsTheRoads, "test_ranking_can_be_made_again_from_its_record", "ranked again"),
         (Asynchronous, "test_hook_has_the_right_form", "plain function"),
         (Unmarked, "test_hook_has_the_right_form", "hookimpl"),
         (WithDefault, "test_hook_has_the_right_form", "default"),
@@ -170,6 +209,17 @@ def test_a_false_claim_is_found(broken, test, switch):
         check(broken, test, **{switch: True})
     with pytest.raises(pytest.skip.Exception, match=switch):
         check(broken, test)
+
+
+def test_silence_is_found_where_scores_are_claimed():
+    with pytest.raises(AssertionError, match="says nothing"):
+        check(SaysNothing, "test_telling_scores_changes_nothing", tells_scores=True)
+    check(SaysNothing, "test_telling_scores_changes_nothing")
+
+
+def test_a_strategy_that_reads_the_request_need_not_be_replayable():
+    with pytest.raises(pytest.skip.Exception, match="replayable"):
+        check(ReadsTheRoads, "test_ranking_can_be_made_again_from_its_record", replayable=False)
 
 
 def test_registering_under_another_name_is_found():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from random import Random
 
 import attrs
 
-from apex_llm_core.assembly.inquiry import Inquiry
+from apex_llm_core.assembly.engine import Engine, make_engine
 from apex_llm_core.assembly.loader import Loader
 from apex_llm_core.assembly.providers import default_providers, make_handle, make_provider
 from apex_llm_core.assembly.runtime import BuiltIns, SharedRuntime
@@ -28,14 +29,10 @@ from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
 from apex_llm_core.policies.deadline import Sweeper
 from apex_llm_core.policies.limits import Limiter
-from apex_llm_core.policies.retry import RetryPolicy
+from apex_llm_core.policies.shared_limits import SharedLimiter
 from apex_llm_core.redaction import Redactor, Secret
 from apex_llm_core.routing.balancer import LoadBalancer
-from apex_llm_core.routing.counting import TokenCounter
-from apex_llm_core.routing.fallback import FallbackHandler
-from apex_llm_core.routing.pipeline import Around, Pipeline
-from apex_llm_core.routing.router import Router
-from apex_llm_core.routing.selector import Select, Selector
+from apex_llm_core.routing.selector import Select
 from apex_llm_core.transport.session import AiohttpClient
 
 #: Seconds between two looks at the calls under way of a provider that leaves.
@@ -45,11 +42,7 @@ _LOOK_AGAIN = 0.05
 class Generation:
     """One configuration at work. `start` makes everything, `shutdown` ends everything."""
 
-    inquiry: Inquiry
-    router: Router
-    selector: Selector
-    pipeline: Pipeline
-    counter: TokenCounter
+    engine: Engine
 
     def __init__(
         self,
@@ -93,12 +86,7 @@ class Generation:
             file=self.config.files[0] if self.config.files else None,
             scrub=self.redactor.scrub,
         )
-        #: What unchanged limits have counted outlives a reload.
-        self.limiter: Limiter = (
-            earlier.limiter
-            if earlier is not None and earlier.config.limits == self.config.limits
-            else Limiter(self.config.limits, clock)
-        )
+        self._limiter: Limiter | SharedLimiter | None = None
         self.registry = ProviderRegistry()
         #: Deregistered providers that are stopped when their last calls have ended.
         self._leaving: set[asyncio.Task[None]] = set()
@@ -132,10 +120,10 @@ class Generation:
                 self._tell_default_configuration()
             for provider, config in self._added:
                 await self.register_provider(provider, config)
-            self._compile(strategies)
+            earlier, self._earlier = self._earlier, None
+            self._compile(strategies, earlier)
             # Last: from here on the earlier generation's breakers answer to this one.
             self.balancer.settle()
-            earlier, self._earlier = self._earlier, None
             if earlier is not None:
                 self.loader.succeed(earlier.loader)
         except BaseException:
@@ -147,6 +135,9 @@ class Generation:
         self._hurried.set()
         if self._leaving:
             await asyncio.wait(self._leaving)
+        engine = getattr(self, "engine", None)
+        if engine is not None:
+            await engine.close()
         await self.loader.stop_all()
         self.sweeper.close()
         for what in (self._store, *self._own_http):
@@ -246,12 +237,18 @@ class Generation:
             self._schemes[scheme] = self.loader.hook("secret_scheme", scheme, "apex_resolve_secret")
 
     async def _open_store(self) -> None:
-        if self.config.manager.cache_enabled:
+        if self.config.manager.cache_enabled or self._counts_elsewhere():
             state = self.config.state
             registration = await self.loader.find("state_store", state.type, "state.type")
             await self.loader.make(registration, state.type, state, state.options, "state.options")
             factory = self.loader.hook("state_store", state.type, "apex_state_store")
-            self._store = factory({"max_entries": self.config.cache.max_entries, **state.options})
+            self._store = factory(
+                {
+                    "max_entries": self.config.cache.max_entries,
+                    "max_bytes": self.config.cache.max_bytes,
+                    **state.options,
+                }
+            )
 
     async def _make_observers(self) -> None:
         installed = self.loader.installed[EXTENSIONS] if self.config.extensions else {}
@@ -321,66 +318,51 @@ class Generation:
                 "no provider is enabled; add a [[providers]] table", file=self._file(), key="providers"
             )
 
-    def _compile(self, strategies: Mapping[str, Select]) -> None:
-        config = self.config
-        self.inquiry = Inquiry(
+    def _compile(self, strategies: Mapping[str, Select], earlier: Generation | None) -> None:
+        self.engine = make_engine(
+            self.config,
             registry=self.registry,
-            seconds=config.manager.health_timeout,
-            clock=self.runtime.clock,
-            emit=self.bus.emit,
-            scrub=self.redactor.scrub,
-        )
-        limiter = self.limiter
-        self.router = Router(
-            self.registry, config.manager, config.routes, self.balancer.live, self.balancer.forget_model
-        )
-        self.selector = Selector(strategies, config.manager.selection_strategy, self.runtime.random)
-        fallback = FallbackHandler(
-            config=config.manager,
-            fallback_models=config.fallback.models,
-            router=self.router,
-            selector=self.selector,
             balancer=self.balancer,
-            retry=RetryPolicy.of(config.retry, self.runtime.random),
-            retry_quota=config.retry.quota,
-            limiter=limiter,
-            sweeper=self.sweeper,
-            scrub=self.redactor.scrub,
-        )
-        plugins = self.loader.plugins
-        self.pipeline = Pipeline(
-            registry=self.registry,
-            router=self.router,
-            fallback=fallback,
-            limiter=limiter,
+            limiter=self._make_limiter(earlier),
             cache=self._cache(),
+            strategies=strategies,
+            plugins=self.loader.plugins,
+            runtime=self.runtime,
             sweeper=self.sweeper,
             scrub=self.redactor.scrub,
-            around=Around(
-                generate=plugins.innermost_first("apex_around_generate"),
-                stream=plugins.innermost_first("apex_around_stream"),
-                embed=plugins.innermost_first("apex_around_embed"),
-                image=plugins.innermost_first("apex_around_image"),
-            ),
+            earlier=earlier.engine if earlier is not None else None,
         )
-        self.counter = TokenCounter(
-            registry=self.registry,
-            router=self.router,
-            selector=self.selector,
-            sweeper=self.sweeper,
-            scrub=self.redactor.scrub,
-            alone=not plugins.innermost_first("apex_around_generate"),
-            busy=self.pipeline.busy,
-        )
+
+    def _make_limiter(self, earlier: Generation | None) -> Limiter | SharedLimiter:
+        """Return the limits: what unchanged ones have counted outlives a reload, in the store or here."""
+        limits = self.config.limits
+        if self._store is not None and self._counts_elsewhere():
+            limiter: Limiter | SharedLimiter = SharedLimiter(
+                limits, self._store, wall=time.time, on_error=self._store_failed
+            )
+        else:
+            limiter = Limiter(limits, self.runtime.clock)
+            if earlier is not None and isinstance(earlier._limiter, Limiter):  # noqa: SLF001 - same class
+                limiter.adopt(earlier._limiter)  # noqa: SLF001 - same class
+        self._limiter = limiter
+        return limiter
+
+    def _counts_elsewhere(self) -> bool:
+        return bool(self.config.limits) and self.config.state.type != "memory"
 
     def _cache(self) -> ResponseCache | None:
-        if self._store is None:
+        if self._store is None or not self.config.manager.cache_enabled:
             return None
+        return ResponseCache(
+            self._store,
+            self.config.manager.cache_ttl,
+            stale_ttl=self.config.cache.stale_ttl,
+            wall=self.runtime.clock if self.config.state.type == "memory" else time.time,
+            on_error=self._store_failed,
+        )
 
-        def failed(error: Exception) -> None:
-            self.bus.emit(PluginFailed(plugin=f"state_store:{self.config.state.type}", message=str(error)))
-
-        return ResponseCache(self._store, self.config.manager.cache_ttl, on_error=failed)
+    def _store_failed(self, error: Exception) -> None:
+        self.bus.emit(PluginFailed(plugin=f"state_store:{self.config.state.type}", message=str(error)))
 
     def _report(self, failure: PluginError) -> None:
         self._note(failure)

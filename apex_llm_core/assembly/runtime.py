@@ -13,6 +13,8 @@ from apex_llm_core.hookspecs import Registrar
 from apex_llm_core.interfaces import HttpClient
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models.events import Event
+from apex_llm_core.models.info import Caller
+from apex_llm_core.policies.rollout import Flags
 from apex_llm_core.redaction import Secret
 from apex_llm_core.routing.selector import PriorityStrategy
 
@@ -25,11 +27,21 @@ class SharedRuntime:
     clock: Callable[[], float]
     random: Random
     emit: Callable[[Event], None]
-    flags: Mapping[str, bool]
+    #: Given as the table of the configuration.
+    _flags: Flags = attrs.field(converter=Flags)
     _secrets: SecretResolver = attrs.field(repr=False)
     #: Opens a client for a file of certificate authorities; None where the application brought its own.
     _open_http: Callable[[str], HttpClient] | None
     _trusting: dict[str, HttpClient] = attrs.field(init=False, factory=dict)
+
+    @property
+    def flags(self) -> Mapping[str, bool]:
+        """The feature flags by name; True are those that are on for everybody."""
+        return self._flags.settled
+
+    def flag(self, name: str, caller: Caller, request_id: str = "") -> bool:
+        """Return whether the feature flag *name* is on for *caller*."""
+        return self._flags.on(name, caller, request_id)
 
     def http_trusting(self, ca_file: str) -> HttpClient:
         """Return the client that trusts the authorities in *ca_file*, `http` for "" or where the application brought it."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from apex_llm_core.config.json_schema import config_json_schema, settings_json_schema
-from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
+from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider, watched_files
 from apex_llm_core.config.schema import (
     AuthConfig,
     BreakerConfig,
     CacheConfig,
+    ConcurrencyConfig,
     Config,
+    DecisionsConfig,
+    DegradationConfig,
     FallbackConfig,
+    FlagConfig,
+    HedgingConfig,
     LimitConfig,
+    LoadBalancerConfig,
     LoggingConfig,
     ManagerConfig,
     MiddlewareConfig,
@@ -28,11 +34,17 @@ __all__ = [
     "AuthConfig",
     "BreakerConfig",
     "CacheConfig",
+    "ConcurrencyConfig",
     "Config",
+    "DecisionsConfig",
+    "DegradationConfig",
     "EnvSecrets",
     "FallbackConfig",
     "FileSecrets",
+    "FlagConfig",
+    "HedgingConfig",
     "LimitConfig",
+    "LoadBalancerConfig",
     "LoggingConfig",
     "ManagerConfig",
     "MiddlewareConfig",
@@ -53,4 +65,5 @@ __all__ = [
     "setting",
     "settings_from",
     "settings_json_schema",
+    "watched_files",
 ]

@@ -6,28 +6,21 @@ Problems make a configuration unusable; notices deserve attention. Both are told
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 
+from apex_llm_core.config.findings import Findings, KeyPath
+from apex_llm_core.config.policy_checks import check_policies
+from apex_llm_core.config.relations import check_relations
 from apex_llm_core.config.schema import AuthConfig, Config, ModelConfig, ProviderConfig
 from apex_llm_core.config.secrets import is_reference, looks_secret
 from apex_llm_core.converters import Problem
 from apex_llm_core.errors import nearest
 from apex_llm_core.models.requests import CAPABILITIES
 from apex_llm_core.redaction import Secret
-
-KeyPath = tuple[str | int, ...]
-
-
-@attrs.define
-class Findings:
-    """What a check found, in the order of the configuration."""
-
-    problems: list[Problem] = attrs.field(factory=list)
-    notices: list[Problem] = attrs.field(factory=list)
 
 
 def check_config(config: Config, findings: Findings) -> Config:
@@ -47,10 +40,8 @@ def check_config(config: Config, findings: Findings) -> Config:
     problems += _repeated(
         [route.name for route in config.routes], lambda position: ("routes", position, "name"), "route is named"
     )
-    # Without providers the embedded default serves, which is not known here.
-    if providers:
-        _check_references(config, names, findings)
-    _check_models(config, providers, findings)
+    check_relations(config, findings)
+    check_policies(config, findings)
     return attrs.evolve(config, providers=providers)
 
 
@@ -99,56 +90,6 @@ def _repeated(names: Sequence[str], path: Callable[[int], KeyPath], what: str) -
         if name and name in seen:
             yield Problem(path(position), f"another {what} {name!r}, too")
         seen.add(name)
-
-
-# -- names that must exist ---------------------------------------------------------------------------------------------
-
-
-def _check_references(config: Config, names: Sequence[str], findings: Findings) -> None:
-    default = config.manager.default_provider
-    if default is not None:
-        if default not in names:
-            findings.problems.append(Problem(("manager", "default_provider"), _no_provider(default, names)))
-        elif not config.providers[names.index(default)].enabled:
-            findings.notices.append(Problem(("manager", "default_provider"), f"the provider {default!r} is disabled"))
-    for position, route in enumerate(config.routes):
-        for place, name in enumerate(route.providers):
-            if name not in names:
-                findings.problems.append(Problem(("routes", position, "providers", place), _no_provider(name, names)))
-
-
-def _no_provider(name: str, names: Iterable[str]) -> str:
-    return f"there is no provider {name!r}{nearest(name, names)}"
-
-
-def _check_models(config: Config, providers: Sequence[ProviderConfig], findings: Findings) -> None:
-    asked: list[tuple[KeyPath, str]] = []
-    if config.manager.default_model is not None:
-        asked.append((("manager", "default_model"), config.manager.default_model))
-    for position, route in enumerate(config.routes):
-        if route.to_model is not None:
-            asked.append((("routes", position, "to_model"), route.to_model))
-    for model, others in config.fallback.models.items():
-        path: KeyPath = ("fallback", "models", model)
-        if not others:
-            findings.problems.append(Problem(path, "names no model to go on with"))
-        for place, other in enumerate(others):
-            if other == model:
-                findings.problems.append(Problem((*path, place), f"{model!r} cannot stand in for itself"))
-            elif other in others[:place]:
-                findings.problems.append(Problem((*path, place), f"{other!r} stands here twice"))
-        asked.append((path, model))
-        asked += [((*path, place), other) for place, other in enumerate(others) if other != model]
-    serving = [provider for provider in providers if provider.enabled]
-    # A provider without models offers those of its type, which are not known here.
-    if not serving or not all(provider.models for provider in serving):
-        return
-    served = {model.id for provider in serving for model in provider.models}
-    for path, model in asked:
-        if model not in served:
-            findings.notices.append(
-                Problem(path, f"no enabled provider serves a model {model!r}{nearest(model, served)}")
-            )
 
 
 # -- addresses ---------------------------------------------------------------------------------------------------------
@@ -233,4 +174,4 @@ def _hide_literals(credentials: Mapping[str, Any], path: KeyPath, findings: Find
     return hidden
 
 
-__all__ = ["Findings", "check_config", "check_provider"]
+__all__ = ["check_config", "check_provider"]

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from apex_llm_core.config.loading import TABLES
-from apex_llm_core.config.schema import Config, LimitConfig
+from apex_llm_core.config.schema import Config, DegradationConfig, LimitConfig
 from apex_llm_core.converters import unstructure
 
 Schema = dict[str, Any]
@@ -21,8 +21,44 @@ _SCALARS: dict[Any, Schema] = {
     int: {"type": "integer"},
     float: {"type": "number"},
 }
+
+
+def _given(key: str, kind: str) -> Schema:
+    return {"required": [key], "properties": {key: {"type": kind, "not": {"const": ""}}}}
+
+
+def _when(key: str, value: Schema, then: Schema) -> Schema:
+    return {"if": {"required": [key], "properties": {key: value}}, "then": then}
+
+
+#: What a step of degradation may not have unless it needs it.
+_ABSENT: Schema = {"to_model": {"const": None}, "max_tokens": {"const": None}, "message": {"const": ""}}
+
+
+def _step(step: str, key: str | None, kind: str = "") -> Schema:
+    others = {"properties": {name: absent for name, absent in _ABSENT.items() if name != key}}
+    return _when("step", {"const": step}, {"allOf": [others, _given(key, kind)]} if key is not None else others)
+
+
 #: What `__attrs_post_init__` of a class demands beyond its fields.
-_RULES: dict[type, Schema] = {LimitConfig: {"anyOf": [{"required": ["requests"]}, {"required": ["concurrent"]}]}}
+_RULES: dict[type, Schema] = {
+    LimitConfig: {
+        "anyOf": [_given(key, "number") for key in ("requests", "tokens", "cost", "concurrent")],
+        **_when(
+            "match",
+            {"not": {"const": "*"}},
+            {"required": ["scope"], "properties": {"scope": {"not": {"const": "all"}}}},
+        ),
+    },
+    DegradationConfig: {
+        "allOf": [
+            _step("smaller_model", "to_model", "string"),
+            _step("shorter_answer", "max_tokens", "integer"),
+            _step("refuse", "message", "string"),
+            _step("cached_answer", None),
+        ]
+    },
+}
 
 
 def config_json_schema() -> Schema:

@@ -10,10 +10,11 @@ from typing import Any
 
 import attrs
 
-from apex_llm_core.config.checks import Findings, check_config, check_provider
+from apex_llm_core.config.checks import check_config, check_provider
+from apex_llm_core.config.findings import Findings
 from apex_llm_core.config.overlays import Document
 from apex_llm_core.config.reading import copy_containers, read_document
-from apex_llm_core.config.schema import Config, ProviderConfig
+from apex_llm_core.config.schema import Config, FlagConfig, ProviderConfig
 from apex_llm_core.converters import Problem, StructureError, structure_strictly
 from apex_llm_core.errors import ConfigurationError, nearest
 
@@ -26,7 +27,6 @@ TABLES = frozenset(field.name for field in attrs.fields(Config)) - _NO_TABLES
 #: Tables that are known of, with what makes them usable.
 _ABSENT = {
     "gateway": "the gateway is not installed: pip install apex-llm-gateway",
-    "hedging": "this version does not hedge requests; remove the table",
 }
 
 
@@ -51,19 +51,36 @@ def load_config(
         ConfigurationError: names the file, the key's path, the reason and the nearest valid name. Further problems are its
             notes (``__notes__``).
     """
-    chosen = os.fspath(path) if path is not None else environ.get(CONFIG_VARIABLE, "")
-    if path is None and not chosen:
+    file = _source(path, environ)
+    if file is None:
         return None
-    file = Path(chosen).expanduser()
     if path is None and not file.exists():
         raise ConfigurationError(f"there is no such file, which {CONFIG_VARIABLE} names", file=str(file))
     document = Document.of(read_document(file), str(file))
     files = [str(file)]
-    overlay = _overlay(file, environ.get(ENVIRONMENT_VARIABLE, ""))
-    if overlay is not None:
+    environment = environ.get(ENVIRONMENT_VARIABLE, "")
+    overlay = _overlay(file, environment)
+    if overlay is not None and _in_use(overlay, file, environment):
         document = document.overlaid(read_document(overlay), str(overlay))
         files.append(str(overlay))
     return _config(document, tuple(files), extensions)
+
+
+def watched_files(path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return the files whose changes `load_config` would see: the overlay also while there is none. Touches no disk.
+
+    Args:
+        path: as for `load_config`; None takes what ``APEX_LLM_CONFIG`` names, and is no file when it names none.
+        environ: as for `load_config`.
+
+    Raises:
+        ConfigurationError: ``APEX_LLM_ENV`` is no word.
+    """
+    file = _source(path, environ)
+    if file is None:
+        return ()
+    overlay = _overlay(file, environ.get(ENVIRONMENT_VARIABLE, ""))
+    return (file,) if overlay is None else (file, overlay)
 
 
 def parse_config(mapping: Mapping[str, Any], *, file: str | None = None, extensions: Collection[str] = ()) -> Config:
@@ -130,20 +147,31 @@ def _as_table(value: Any) -> Any:
         return {field.name: _as_table(getattr(value, field.name)) for field in attrs.fields(type(value))}
     if isinstance(value, list | tuple):
         return [_as_table(item) for item in value]
+    if isinstance(value, Mapping) and any(isinstance(item, FlagConfig) for item in value.values()):
+        return {key: _as_table(item) for key, item in value.items()}
     return value
 
 
+def _source(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    chosen = os.fspath(path) if path is not None else environ.get(CONFIG_VARIABLE, "")
+    return None if path is None and not chosen else Path(chosen).expanduser()
+
+
 def _overlay(file: Path, environment: str) -> Path | None:
-    """Return the overlay of *environment*; None when *file* has no overlays at all."""
+    """Return where the overlay of *environment* stands, or would stand; None without an environment."""
     if not environment:
         return None
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", environment):
         raise ConfigurationError(
             f"{ENVIRONMENT_VARIABLE} is {environment!r}; expected a word of letters, digits, '_' and '-'"
         )
-    overlay = file.with_name(f"{file.stem}.{environment}{file.suffix}")
+    return file.with_name(f"{file.stem}.{environment}{file.suffix}")
+
+
+def _in_use(overlay: Path, file: Path, environment: str) -> bool:
+    """Return whether *overlay* is there; False when *file* has no overlays at all."""
     if overlay.exists():
-        return overlay
+        return True
     pattern = re.compile(rf"{re.escape(file.stem)}\.([^.]+){re.escape(file.suffix)}")
     others = [match[1] for sibling in file.parent.iterdir() if (match := pattern.fullmatch(sibling.name))]
     if others:
@@ -152,7 +180,7 @@ def _overlay(file: Path, environment: str) -> Path | None:
             f"{ENVIRONMENT_VARIABLE} is {environment!r}, but there is no such overlay{nearest(environment, others)}",
             file=str(overlay),
         )
-    return None
+    return False
 
 
 def _config(document: Document, files: tuple[str, ...], extensions: Collection[str]) -> Config:
@@ -173,11 +201,11 @@ def _config(document: Document, files: tuple[str, ...], extensions: Collection[s
     except StructureError as error:
         raise document.error([*problems, *error.problems]) from error
     findings = Findings(problems=problems)
-    config = check_config(config, findings)
+    config = check_config(attrs.evolve(config, files=files), findings)
     if findings.problems:
         raise document.error(findings.problems)
     warnings = tuple(map(document.sentence, findings.notices))
-    return attrs.evolve(config, extensions=extension_tables, warnings=warnings, files=files)
+    return attrs.evolve(config, extensions=extension_tables, warnings=warnings)
 
 
 def _unknown_table(name: str, extensions: Collection[str]) -> str:
@@ -196,4 +224,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_provider",
+    "watched_files",
 ]

@@ -12,8 +12,8 @@ from apex_llm_core.config.json_schema import Schema, config_json_schema
 def reference_markdown() -> str:
     """Return one section of Markdown a table of the configuration: its heading, meaning, and a row a key.
 
-    A key that holds a table of its own has a section instead of a row. The document has the text between two marks; a
-    test compares them.
+    A key that holds a table of its own has a section instead of a row; one that holds tables under free names has both. The
+    document has the text between two marks; a test compares them.
     """
     schema = config_json_schema()
     top = {name: item for name, item in schema["properties"].items() if "type" in item and _table(item) is None}
@@ -21,6 +21,8 @@ def reference_markdown() -> str:
     for name, item in schema["properties"].items():
         if name not in top:
             lines += _section(name, item, schema["$defs"])
+        elif _table(_named(item)) is not None:
+            lines += _section(f"{name}.NAME", _named(item), schema["$defs"])
     return "\n".join(lines)
 
 
@@ -55,7 +57,17 @@ def _table(schema: Schema) -> str | None:
     return None
 
 
+def _named(schema: Schema) -> Schema:
+    """Return what a table with free names holds under each of them."""
+    inner = schema.get("additionalProperties")
+    return inner if isinstance(inner, dict) else {}
+
+
 def _type(schema: Schema) -> str:
+    if "$ref" in schema:
+        return "table"
+    if "anyOf" in schema:
+        return " or ".join(_type(part) for part in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f'`"{word}"`' for word in schema["enum"] if word is not None)
     kind: Any = schema.get("type", "any")
@@ -63,12 +75,13 @@ def _type(schema: Schema) -> str:
     if name == "array":
         return f"list of {_plural({'type': schema['items'].get('type', 'any')})}"
     if name == "object":
-        inner = schema.get("additionalProperties")
-        return f"table of {_plural(inner)}" if isinstance(inner, dict) else "table"
+        return f"table of {_plural(_named(schema))}" if _named(schema) else "table"
     return str(name)
 
 
 def _plural(schema: Schema) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_plural(part) for part in schema["anyOf"])
     name = _type(schema)
     return name.replace("list of", "lists of") if name.startswith("list of") else f"{name}s"
 

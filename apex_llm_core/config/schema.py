@@ -5,77 +5,25 @@ Free tables (options, credentials, tables of extensions) stand in no repr: nobod
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
 
+from apex_llm_core.config.fields import empty, setting
+from apex_llm_core.config.policies import (
+    BreakerConfig,
+    ConcurrencyConfig,
+    DecisionsConfig,
+    DegradationConfig,
+    FallbackConfig,
+    FlagConfig,
+    HedgingConfig,
+    LimitConfig,
+    LoadBalancerConfig,
+    RetryConfig,
+)
 from apex_llm_core.models.requests import CAPABILITIES
-
-
-def _bounds(low: float, high: float, *, above: bool = False) -> Callable[[Any], None]:
-    wanted = f"above {low:g}" if above else f"of at least {low:g}"
-    if high != math.inf:
-        wanted += f" and at most {high:g}"
-
-    def check(value: Any) -> None:
-        if value is None:
-            return
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        inside = number and (low < value if above else low <= value) and value <= high
-        if not inside or math.isinf(value):
-            raise ValueError(f"must be a finite number {wanted}, not {value if number else type(value).__name__}")
-
-    return check
-
-
-def _named(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], None]:
-    """Make an attrs validator of *check*, for instances made in code; its error begins as those of attrs do."""
-
-    def validate(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        try:
-            check(value)
-        except ValueError as error:
-            raise ValueError(f"'{attribute.name}' {error}") from None
-
-    return validate
-
-
-def setting(
-    default: Any = attrs.NOTHING,
-    *,
-    doc: str,
-    low: float | None = None,
-    high: float = math.inf,
-    above: float | None = None,
-    choices: Collection[str] | None = None,
-    factory: Callable[[], Any] | None = None,
-    **more: Any,
-) -> Any:
-    """Declare one key: its default, its meaning, the bounds of a number, the words a list may hold.
-
-    *low* is inclusive, *above* exclusive. The metadata is what the JSON Schema and the documentation are made of;
-    its ``check`` lets the converter look at each value where it stands.
-    """
-    metadata: dict[str, Any] = {
-        "doc": doc,
-        "minimum": low,
-        "exclusive_minimum": above,
-        "maximum": None if high == math.inf else high,
-        "choices": None if choices is None else tuple(sorted(choices)),
-    }
-    if low is not None or above is not None:
-        metadata["check"] = _bounds(low if low is not None else above or 0.0, high, above=above is not None)
-        more["validator"] = _named(metadata["check"])
-    if factory is not None:
-        return attrs.field(factory=factory, metadata=metadata, **more)
-    return attrs.field(default=default, metadata=metadata, **more)
-
-
-def _empty() -> Mapping[str, Any]:
-    return MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +32,7 @@ class AuthConfig:
 
     type: Literal["api_key", "iam", "azure_ad", "oauth", "none"] = setting(doc="The kind of authentication.")
     credentials: Mapping[str, Any] = setting(
-        factory=_empty,
+        factory=empty,
         doc="Values or references to them: 'env:NAME' (environment), 'file:PATH' (its content without the newline at the end), or an extension's scheme.",
         repr=False,
     )
@@ -126,7 +74,7 @@ class ProviderConfig:
     allow_insecure: bool = setting(False, doc="Accept a plain-http endpoint that is not loopback.")
     auth: AuthConfig | None = setting(None, doc="Authentication; absent: the provider type's default.")
     options: Mapping[str, Any] = setting(
-        factory=_empty, repr=False, doc="The provider type's own settings; 'endpoint' points it elsewhere."
+        factory=empty, repr=False, doc="The provider type's own settings; 'endpoint' points it elsewhere."
     )
     models: tuple[ModelConfig, ...] = setting(
         (), doc="The models it serves; absent: those the provider type offers by itself."
@@ -144,7 +92,7 @@ class ManagerConfig:
         None, doc="The model of requests that name none, where it can do what they need."
     )
     selection_strategy: str = setting("priority", doc="How candidates are ranked: 'priority' or an installed strategy.")
-    strategy_options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The strategy's own settings.")
+    strategy_options: Mapping[str, Any] = setting(factory=empty, repr=False, doc="The strategy's own settings.")
     fallback_enabled: bool = setting(True, doc="Go on to the next candidate when one fails.")
     max_attempts: int = setting(
         6, low=1, doc="Upstream calls per request at most, over retries and fallbacks together."
@@ -158,6 +106,9 @@ class ManagerConfig:
     metrics_enabled: bool = setting(True, doc="Count requests, tokens and cost for stats().")
     cache_enabled: bool = setting(False, doc="Answer repeated requests from memory.")
     cache_ttl: float = setting(3600.0, above=0, doc="Seconds an answer is kept.")
+    watch: float = setting(
+        0.0, low=0, doc="Look every so many seconds whether the configuration's files changed, and reload; 0: never."
+    )
     health_timeout: float = setting(10.0, above=0, doc="Seconds a provider has for a health check or a list of models.")
 
 
@@ -176,63 +127,18 @@ class RouteConfig:
     regions: tuple[str, ...] = setting((), doc="Only providers of these regions.")
     tags: tuple[str, ...] = setting((), doc="Only providers with all of these tags.")
     strategy: str | None = setting(None, doc="Rank with this strategy.")
-
-
-@attrs.frozen(kw_only=True)
-class FallbackConfig:
-    """The fallback handler."""
-
-    models: Mapping[str, tuple[str, ...]] = setting(
-        factory=_empty,
-        doc="Models to go on with when all candidates of a model failed, for example {'gpt-4o' = ['claude-sonnet']}.",
-    )
-
-
-@attrs.frozen(kw_only=True)
-class BreakerConfig:
-    """The circuit breaker, beside the keys in [manager]."""
-
-    half_open_permits: int = setting(1, low=1, doc="Requests that may probe at the same time.")
-
-
-@attrs.frozen(kw_only=True)
-class RetryConfig:
-    """Retries at the same provider."""
-
-    base: float = setting(0.25, above=0, doc="Seconds before the first retry, before jitter.")
-    factor: float = setting(2.0, low=1, doc="Growth from one retry to the next.")
-    max_delay: float = setting(8.0, above=0, doc="The longest computed wait in seconds.")
-    patience: float = setting(
-        1.0,
+    percentage: float = setting(
+        100.0,
         low=0,
-        doc="With another candidate left, wait at most this many seconds for the same one; a longer wait falls back at once.",
+        high=100,
+        doc="Applies to this share of the requests, by a stable draw on session, user or request: a canary.",
     )
-    quota: int = setting(
-        500,
-        low=0,
-        doc="A provider's credit for retries, over all requests: a retry costs 14, after a rate limit 5; success gives back. 0: no limit.",
+    flag: str | None = setting(None, doc="Applies where this feature flag is on.")
+    shadow_model: str | None = setting(
+        None, doc="Send a copy of each request to this model, too; its answer is dropped, its cost is not."
     )
-
-
-@attrs.frozen(kw_only=True)
-class LimitConfig:
-    """A limit on requests. At least one of `requests` and `concurrent` must be given."""
-
-    name: str = setting(doc="Unique name, for errors and events.")
-    scope: Literal["all", "provider", "model", "user"] = setting(
-        "all",
-        doc="What is counted separately: requests of all or of a user; upstream calls, retries included, of a provider or a model.",
-    )
-    match: str = setting("*", doc="Pattern of the provider, model or user it concerns.")
-    requests: int | None = setting(None, low=1, doc="Requests per window.")
-    per: float = setting(60.0, above=0, doc="The window in seconds.")
-    concurrent: int | None = setting(None, low=1, doc="Requests in flight at the same time.")
-
-    def __attrs_post_init__(self) -> None:
-        if self.requests is None and self.concurrent is None:
-            raise ValueError("give at least one of 'requests' and 'concurrent'")
-        if self.scope == "all" and self.match != "*":
-            raise ValueError("a limit with scope 'all' concerns everybody; give the scope that 'match' is meant for")
+    shadow_provider: str | None = setting(None, doc="Send the copy to this provider.")
+    shadow_percentage: float = setting(100.0, low=0, high=100, doc="Share of the requests that are copied.")
 
 
 @attrs.frozen(kw_only=True)
@@ -240,6 +146,10 @@ class CacheConfig:
     """The response cache, beside the keys in [manager]."""
 
     max_entries: int = setting(10_000, low=1, doc="Answers kept at most; the least recently used go first.")
+    max_bytes: int = setting(256_000_000, low=1, doc="Bytes kept at most.")
+    stale_ttl: float = setting(
+        0.0, low=0, doc="Seconds for which an answer is kept beyond its time, for the degradation step cached_answer."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -247,7 +157,7 @@ class StateConfig:
     """Where shared state lives."""
 
     type: str = setting("memory", doc="'memory' or an installed state store.")
-    options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The state store's own settings.")
+    options: Mapping[str, Any] = setting(factory=empty, repr=False, doc="The state store's own settings.")
 
 
 @attrs.frozen(kw_only=True)
@@ -256,7 +166,7 @@ class MiddlewareConfig:
 
     type: str = setting(doc="The name of an installed middleware.")
     enabled: bool = setting(True, doc="Whether it takes part.")
-    options: Mapping[str, Any] = setting(factory=_empty, repr=False, doc="The middleware's own settings.")
+    options: Mapping[str, Any] = setting(factory=empty, repr=False, doc="The middleware's own settings.")
 
 
 @attrs.frozen(kw_only=True)
@@ -278,14 +188,21 @@ class Config:
     fallback: FallbackConfig = setting(factory=FallbackConfig, doc="The fallback handler.")
     circuit_breaker: BreakerConfig = setting(factory=BreakerConfig, doc="The circuit breaker.")
     retry: RetryConfig = setting(factory=RetryConfig, doc="Retries.")
+    load_balancer: LoadBalancerConfig = setting(factory=LoadBalancerConfig, doc="The load balancer.")
+    concurrency: ConcurrencyConfig = setting(factory=ConcurrencyConfig, doc="Calls in flight at each provider.")
+    hedging: HedgingConfig = setting(factory=HedgingConfig, doc="Hedging.")
+    degradation: tuple[DegradationConfig, ...] = setting((), doc="Steps when every candidate failed, in order.")
+    decisions: DecisionsConfig = setting(factory=DecisionsConfig, doc="Decision records.")
     limits: tuple[LimitConfig, ...] = setting((), doc="Limits.")
     cache: CacheConfig = setting(factory=CacheConfig, doc="The response cache.")
     state: StateConfig = setting(factory=StateConfig, doc="Shared state.")
-    flags: Mapping[str, bool] = setting(factory=_empty, doc="Feature flags that middleware can ask for.")
+    flags: Mapping[str, bool | FlagConfig] = setting(
+        factory=empty, doc="Feature flags: true, false, or for whom. Routing rules and plugins ask for them."
+    )
     logging: LoggingConfig = setting(factory=LoggingConfig, doc="Logging.")
     seed: int | None = setting(None, doc="Makes ranking and jitter repeatable; absent: different at each start.")
     extensions: Mapping[str, Mapping[str, Any]] = setting(
-        factory=_empty,
+        factory=empty,
         repr=False,
         doc="Not a table itself: every other top-level table belongs to the extension of its name.",
     )
@@ -298,9 +215,15 @@ __all__ = [
     "AuthConfig",
     "BreakerConfig",
     "CacheConfig",
+    "ConcurrencyConfig",
     "Config",
+    "DecisionsConfig",
+    "DegradationConfig",
     "FallbackConfig",
+    "FlagConfig",
+    "HedgingConfig",
     "LimitConfig",
+    "LoadBalancerConfig",
     "LoggingConfig",
     "ManagerConfig",
     "MiddlewareConfig",

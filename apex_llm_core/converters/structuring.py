@@ -215,7 +215,7 @@ def _union_hook(union: Any, converter: Converter) -> Hook:
             hooks.setdefault(kind, (converter.get_structure_hook(member), member))
     if len(classes) > 1:
         hooks[dict] = (_classes_hook(classes, converter), union)
-    wanted = " or ".join(dict.fromkeys(_WORDS[kind] for kind in hooks if kind in _WORDS))
+    wanted = _alternatives(dict.fromkeys(word for kind in hooks for word in _WORDS.get(kind, ())))
 
     def union_member(value: Any, _: Any) -> Any:
         if value is None and nullable:
@@ -236,13 +236,18 @@ def _union_hook(union: Any, converter: Converter) -> Hook:
 
 #: How a message names what JSON can be.
 _WORDS = {
-    str: "a string",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
+    str: ("a string",),
+    bool: ("true", "false"),
+    int: ("a whole number",),
+    float: ("a number",),
+    list: ("a list",),
+    dict: ("an object",),
 }
+
+
+def _alternatives(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _kinds(member: Any) -> tuple[type, ...]:

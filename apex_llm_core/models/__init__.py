@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from apex_llm_core.errors import Attempt
-from apex_llm_core.models.candidates import BreakerState, Candidate, LiveFacts, Turn
+from apex_llm_core.models.candidates import Balance, BreakerState, Candidate, LiveFacts, Turn
+from apex_llm_core.models.decisions import Consideration, Decision, RankedRoute
 from apex_llm_core.models.events import (
     AttemptFinished,
     BreakerChanged,
+    ConfigurationRejected,
     ConfigurationReloaded,
+    Degraded,
     Event,
     FellBack,
+    Hedged,
+    HedgeFinished,
     LimitRejected,
     PluginFailed,
     ProviderDeregistered,
     ProviderRegistered,
+    RequestAdapted,
     RequestFinished,
     RetryScheduled,
+    ShadowFinished,
 )
 from apex_llm_core.models.info import (
     ANONYMOUS,
@@ -68,6 +75,7 @@ __all__ = [
     "CAPABILITIES",
     "Attempt",
     "AttemptFinished",
+    "Balance",
     "BreakerChanged",
     "BreakerState",
     "CacheHintPart",
@@ -78,8 +86,12 @@ __all__ = [
     "ChatGenerationResult",
     "ChatMessage",
     "Choice",
+    "ConfigurationRejected",
     "ConfigurationReloaded",
+    "Consideration",
     "ContentPart",
+    "Decision",
+    "Degraded",
     "DocumentPart",
     "EmbedRequest",
     "EmbeddingOptions",
@@ -92,6 +104,8 @@ __all__ = [
     "GenerateRequest",
     "HealthState",
     "HealthStatus",
+    "HedgeFinished",
+    "Hedged",
     "ImageGenerationOptions",
     "ImageGenerationResult",
     "ImagePart",
@@ -104,12 +118,15 @@ __all__ = [
     "ProviderDeregistered",
     "ProviderRegistered",
     "ProviderType",
+    "RankedRoute",
     "ReasoningPart",
     "Request",
+    "RequestAdapted",
     "RequestFinished",
     "ResponseFormat",
     "RetryScheduled",
     "Role",
+    "ShadowFinished",
     "TextGenerationChunk",
     "TextGenerationOptions",
     "TextGenerationResult",

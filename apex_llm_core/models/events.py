@@ -35,6 +35,8 @@ class RequestFinished(Event):
     stream: bool = False
     cached: bool = False
     user: str | None = None
+    #: The step of degradation that answered, "" when none was needed.
+    degraded: str = ""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -78,6 +80,7 @@ class BreakerChanged(Event):
     model: str
     previous: str
     current: str
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -87,6 +90,58 @@ class LimitRejected(Event):
     limit: str
     subject: str
     retry_after: float | None
+    #: The limit only watches: nobody was refused.
+    shadow: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Hedged(Event):
+    """A further attempt was started beside a slow one; `delay` in seconds since that began."""
+
+    from_provider: str
+    from_model: str
+    to_provider: str
+    to_model: str
+    delay: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class HedgeFinished(Event):
+    """A hedged request was decided: whether the further attempt won."""
+
+    provider: str
+    model: str
+    won: bool
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RequestAdapted(Event):
+    """A request was changed for a fallback; `changes` as in `Attempt.adapted`."""
+
+    provider: str
+    model: str
+    changes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Degraded(Event):
+    """Every candidate failed and a step of degradation is taken."""
+
+    step: str
+    model: str
+    error_type: LLMErrorType
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ShadowFinished(Event):
+    """The copy of a request that shadow traffic asked for ended; `outcome` as in `RequestFinished`, durations in seconds."""
+
+    provider: str | None
+    model: str
+    outcome: str
+    duration: float
+    usage: Usage | None = None
+    cost: float | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -112,6 +167,13 @@ class ConfigurationReloaded(Event):
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class ConfigurationRejected(Event):
+    """A changed configuration cannot be used; the old one stays in force."""
+
+    message: str
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class PluginFailed(Event):
     """A plugin could not be used, or an observer raised; the others go on."""
 
@@ -124,13 +186,19 @@ class PluginFailed(Event):
 __all__ = [
     "AttemptFinished",
     "BreakerChanged",
+    "ConfigurationRejected",
     "ConfigurationReloaded",
+    "Degraded",
     "Event",
     "FellBack",
+    "HedgeFinished",
+    "Hedged",
     "LimitRejected",
     "PluginFailed",
     "ProviderDeregistered",
     "ProviderRegistered",
+    "RequestAdapted",
     "RequestFinished",
     "RetryScheduled",
+    "ShadowFinished",
 ]

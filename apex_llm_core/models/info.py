@@ -80,6 +80,8 @@ class Caller:
 
     user: str | None = None
     tier: str | None = None
+    #: The name of the API key that was used; never the key itself.
+    key: str | None = None
     roles: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     #: Requests of one session may be kept at one provider.
     session: str | None = None

@@ -143,6 +143,8 @@ class EmbeddingResult:
     request_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
     cached: bool = False
+    #: What the provider, or the core, told beyond the common fields.
+    details: Mapping[str, Any] | None = None
 
     def __attrs_post_init__(self) -> None:
         if not len(self.embedding):

@@ -7,7 +7,19 @@ from typing import Any
 
 import attrs
 
-from apex_llm_core.models.events import AttemptFinished, BreakerChanged, Event, FellBack, LimitRejected, RequestFinished
+from apex_llm_core.models.events import (
+    AttemptFinished,
+    BreakerChanged,
+    Degraded,
+    Event,
+    FellBack,
+    Hedged,
+    HedgeFinished,
+    LimitRejected,
+    RequestAdapted,
+    RequestFinished,
+    ShadowFinished,
+)
 from apex_llm_core.models.results import Usage
 
 #: What callers name is theirs to choose, so the number of series is not: those of further models are counted together.
@@ -57,7 +69,14 @@ class MetricsCollector:
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str, str], _Requests] = {}
         self._attempts: dict[tuple[str, str], dict[str, int]] = {}
-        self._fallbacks: dict[tuple[str, str], int] = {}
+        self._fallbacks: dict[tuple[str, str], dict[str, int]] = {}
+        self._saved: dict[str, int] = {}
+        self._adapted: dict[str, int] = {}
+        self._degraded: dict[str, int] = {}
+        self._hedges = {"started": 0, "won": 0, "lost": 0}
+        self._shadows: dict[str, int] = {}
+        self._shadow_cost = 0.0
+        self._shadow_rejections: dict[str, int] = {}
         self._breaker_changes: dict[tuple[str, str], int] = {}
         self._limit_rejections: dict[str, int] = {}
         self._by_type: dict[type[Event], Callable[[Any], None]] = {
@@ -66,6 +85,11 @@ class MetricsCollector:
             FellBack: self._fallback,
             BreakerChanged: self._breaker,
             LimitRejected: self._limit,
+            Hedged: self._hedged,
+            HedgeFinished: self._hedge_finished,
+            RequestAdapted: self._adapt,
+            Degraded: self._degrade,
+            ShadowFinished: self._shadow,
         }
 
     def observe(self, event: Event) -> None:
@@ -92,13 +116,20 @@ class MetricsCollector:
                 for (provider, model), outcomes in self._attempts.items()
             ],
             "fallbacks": [
-                {"from": left, "to": taken, "count": count} for (left, taken), count in self._fallbacks.items()
+                {"from": left, "to": taken, "count": sum(reasons.values()), "reasons": dict(reasons)}
+                for (left, taken), reasons in self._fallbacks.items()
             ],
+            "saved_by_fallback": dict(self._saved),
+            "adapted": dict(self._adapted),
+            "degraded": dict(self._degraded),
+            "hedges": dict(self._hedges),
+            "shadows": {"outcomes": dict(self._shadows), "cost": self._shadow_cost},
             "breaker_changes": [
                 {"provider": provider, "model": model, "count": count}
                 for (provider, model), count in self._breaker_changes.items()
             ],
             "limit_rejections": dict(self._limit_rejections),
+            "shadow_limit_rejections": dict(self._shadow_rejections),
         }
 
     def _request(self, event: RequestFinished) -> None:
@@ -118,10 +149,12 @@ class MetricsCollector:
                 key = (event.attempt.provider, _FURTHER_MODELS)
             outcomes = self._attempts.setdefault(key, {})
         outcomes[event.outcome] = outcomes.get(event.outcome, 0) + 1
+        if event.attempt.reason == "fallback" and event.outcome == "ok":
+            _count(self._saved, event.attempt.provider)
 
     def _fallback(self, event: FellBack) -> None:
         key = (event.from_provider, event.to_provider)
-        self._fallbacks[key] = self._fallbacks.get(key, 0) + 1
+        _count(self._fallbacks.setdefault(key, {}), event.error_type.value)
 
     def _breaker(self, event: BreakerChanged) -> None:
         key = (event.provider, event.model)
@@ -130,7 +163,28 @@ class MetricsCollector:
         self._breaker_changes[key] = self._breaker_changes.get(key, 0) + 1
 
     def _limit(self, event: LimitRejected) -> None:
-        self._limit_rejections[event.limit] = self._limit_rejections.get(event.limit, 0) + 1
+        _count(self._shadow_rejections if event.shadow else self._limit_rejections, event.limit)
+
+    def _hedged(self, _event: Hedged) -> None:
+        _count(self._hedges, "started")
+
+    def _hedge_finished(self, event: HedgeFinished) -> None:
+        _count(self._hedges, "won" if event.won else "lost")
+
+    def _adapt(self, event: RequestAdapted) -> None:
+        _count(self._adapted, event.provider)
+
+    def _degrade(self, event: Degraded) -> None:
+        _count(self._degraded, event.step)
+
+    def _shadow(self, event: ShadowFinished) -> None:
+        _count(self._shadows, event.outcome)
+        if event.cost is not None:
+            self._shadow_cost += event.cost
+
+
+def _count(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1
 
 
 __all__ = ["MetricsCollector"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from random import Random
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, UnknownError
@@ -13,6 +14,7 @@ from apex_llm_core.models.requests import GenerateRequest
 from apex_llm_core.models.results import TokenCount
 from apex_llm_core.plugin.registry import ProviderRegistry
 from apex_llm_core.policies.deadline import Sweeper
+from apex_llm_core.routing.decisions import Draft
 from apex_llm_core.routing.flight import being_cancelled, typed
 from apex_llm_core.routing.router import Router
 from apex_llm_core.routing.selector import Selector
@@ -39,6 +41,7 @@ class TokenCounter:
         scrub: Callable[[str], str],
         alone: bool,
         busy: Callable[[], AbstractContextManager[None]],
+        random: Random,
     ) -> None:
         self._registry = registry
         self._router = router
@@ -47,6 +50,7 @@ class TokenCounter:
         self._scrub = scrub
         self._alone = alone
         self._busy = busy
+        self._draft = Draft(random)
 
     async def count(self, request: GenerateRequest, context: CallContext) -> TokenCount:
         """Return the size of the prompt of *request*.
@@ -56,7 +60,7 @@ class TokenCounter:
         """
         failure: LLMError | None = None
         route = self._router.route(request, context)
-        for candidate in self._selector.rank(request, route) if self._alone else ():
+        for candidate in self._selector.rank(request, route, context, self._draft, dry=True) if self._alone else ():
             try:
                 tokens = await self._ask(candidate, request, context)
             except LLMError as error:

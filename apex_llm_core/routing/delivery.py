@@ -12,8 +12,7 @@ from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
 from apex_llm_core.hookspecs import ChunkBatch
 from apex_llm_core.models.candidates import Candidate
-from apex_llm_core.routing.flight import Flight, being_cancelled
-from apex_llm_core.routing.outcome import cost_of
+from apex_llm_core.routing.flight import Flight, being_cancelled, cost_of
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -25,6 +24,8 @@ class Opened:
     rest: AsyncGenerator[ChunkBatch, None]
     #: How many answers were asked for; each must end.
     choices: int
+    #: Size of the prompt, estimated; for streams that are thrown away.
+    prompt_tokens: int
 
 
 async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
@@ -62,14 +63,30 @@ async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[Chun
             raise _failed(flight, left, context) from left
         # Who leaves after the finish reason has had everything.
         if delivery.finished:
-            flight.succeed()
+            _succeed(flight, context)
         else:
             flight.abandon()
         raise
     except Exception as raised:
         error = _failed(flight, raised, context)
         raise error from error.__cause__
-    flight.succeed()
+    _succeed(flight, context)
+
+
+async def discard(opened: Opened) -> None:
+    """Close a stream that nobody will read: another attempt was faster."""
+    try:
+        await opened.rest.aclose()
+    finally:
+        opened.flight.lose(opened.prompt_tokens)
+
+
+def _succeed(flight: Flight, context: CallContext) -> None:
+    delivery = context.delivery
+    flight.succeed(delivery.usage)
+    if delivery.cost is not None:
+        # Losers of a hedge are paid, too.
+        delivery.cost = context.bill.cost
 
 
 def truncated(candidate: Candidate) -> ServiceUnavailableError:
@@ -87,4 +104,4 @@ def _failed(flight: Flight, raised: BaseException, context: CallContext) -> LLME
     return error
 
 
-__all__ = ["Opened", "delivered", "truncated"]
+__all__ = ["Opened", "delivered", "discard", "truncated"]

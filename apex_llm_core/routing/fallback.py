@@ -2,56 +2,69 @@
 
 What happens after a failure:
 
-===============================  ======================  ====================================================
-error type                       same provider again     next candidate
-===============================  ======================  ====================================================
-rate_limit, service_unavailable, while `retryable`, and  yes
-timeout                          retries are left; no
-                                 timeout of a charged
-                                 call (`context.charged`)
-context_length_exceeded          no                      only one with a larger (or unknown) window
-authentication, authorization,   no                      yes
+===============================  ==========================  ==================================================
+error type                       same provider again         next candidate
+===============================  ==========================  ==================================================
+rate_limit, service_unavailable, while `retryable`, retries  yes
+timeout                          are left and paid; no
+                                 timeout of a charged call
+                                 (`context.charged`); not
+                                 while an equal is free
+context_length_exceeded          no                          `[fallback] context_length` of the model first,
+                                                             then only a larger (or unknown) window
+content_filter                   no                          only `[fallback] content_filter` of the model
+authentication, authorization,   no                          yes
 quota_exceeded, model_not_found,
 unknown
-invalid_request, content_filter  no                      no: it would fail, or be refused, everywhere
-===============================  ======================  ====================================================
+invalid_request                  no                          no: it would fail everywhere; but yes when only this
+                                                             candidate does not take an option of the request
+===============================  ==========================  ==================================================
 
-Retries are paid from their provider's credit (`policies.quota`), which runs out while most calls there fail. A candidate
-whose provider said when to come back is left alone until then, by this request and by all others, as long as there is
-another one. One deadline and one cap of attempts hold over all of it.
+After the candidates of the model come those of `[fallback] models`, then, where `[fallback] missing_features` allows it, candidates
+that lack something, with the request changed for them. How many attempts there may be altogether is the governor's matter.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
 
-import attrs
-
-from apex_llm_core.config.schema import ManagerConfig
+from apex_llm_core.config.schema import Config
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import LLMError, LLMErrorType, ModelNotFoundError
+from apex_llm_core.errors import (
+    AttemptReason,
+    LLMError,
+    LLMErrorType,
+    UnsupportedParameterError,
+)
 from apex_llm_core.models.candidates import Candidate
-from apex_llm_core.models.events import FellBack, RetryScheduled
+from apex_llm_core.models.events import FellBack, RequestAdapted, RetryScheduled
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.policies.deadline import Sweeper
-from apex_llm_core.policies.limits import Limiter
-from apex_llm_core.policies.quota import RetryQuota
 from apex_llm_core.policies.retry import RetryPolicy
+from apex_llm_core.routing.adaptation import without
+from apex_llm_core.routing.affinity import Affinity
 from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.routing.decisions import DecisionLog, Draft
 from apex_llm_core.routing.flight import Flight, being_cancelled
-from apex_llm_core.routing.journey import Journey, Place
-from apex_llm_core.routing.router import Route, Router
-from apex_llm_core.routing.selector import Selector
+from apex_llm_core.routing.governor import Governor
+from apex_llm_core.routing.hedging import Hedger
+from apex_llm_core.routing.itinerary import Itinerary
+from apex_llm_core.routing.journey import Journey, Option, Place
+from apex_llm_core.routing.placement import Placement
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 T = TypeVar("T")
 
-_FINAL = frozenset({LLMErrorType.INVALID_REQUEST_ERROR, LLMErrorType.CONTENT_FILTER_ERROR})
 _RETRIED = frozenset(
     {LLMErrorType.RATE_LIMIT_ERROR, LLMErrorType.SERVICE_UNAVAILABLE_ERROR, LLMErrorType.TIMEOUT_ERROR}
 )
+
+
+async def _nothing(answer: Any) -> None:
+    """Stand in for `discard` where an unused answer holds nothing."""
 
 
 class FallbackHandler:
@@ -60,123 +73,212 @@ class FallbackHandler:
     def __init__(
         self,
         *,
-        config: ManagerConfig,
-        fallback_models: Mapping[str, tuple[str, ...]],
-        router: Router,
-        selector: Selector,
+        config: Config,
+        itinerary: Itinerary,
+        placement: Placement,
         balancer: LoadBalancer,
+        affinity: Affinity,
+        governor: Governor,
         retry: RetryPolicy,
-        retry_quota: int,
-        limiter: Limiter,
         sweeper: Sweeper,
+        decisions: DecisionLog,
         scrub: Callable[[str], str],
     ) -> None:
         self._scrub = scrub
-        self._enabled = config.fallback_enabled
-        self._max_attempts = config.max_attempts
-        self._models = fallback_models
-        self._router = router
-        self._selector = selector
+        self._enabled = config.manager.fallback_enabled
+        self._rules = config.fallback
+        self._itinerary = itinerary
+        self._placement = placement
         self._balancer = balancer
+        self._affinity = affinity
+        self._governor = governor
         self._retry = retry
-        self._retry_quota = retry_quota
-        #: By provider; none has one before its first retry.
-        self._quotas: dict[str, RetryQuota] = {}
-        self._limiter = limiter
         self._sweeper = sweeper
+        self._decisions = decisions
+        self._hedger = Hedger(config.hedging, governor) if config.hedging.enabled else None
 
-    async def run(self, request: R, context: CallContext, call: Callable[[R, Flight], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        request: R,
+        context: CallContext,
+        call: Callable[[R, Flight], Awaitable[T]],
+        *,
+        reason: AttemptReason = "first",
+        discard: Callable[[T], Awaitable[None]] = _nothing,
+    ) -> T:
         """Return the answer of the first candidate that succeeds.
 
-        *call* gets the request for its candidate and the attempt's flight, which it ends, or hands on, when it succeeds.
+        *call* gets the request for its candidate and the attempt's flight, which it ends, or hands on, when it succeeds;
+        *discard* gets an answer that nobody needs any more.
 
         Raises:
             LLMError: the last failure; its `attempts` tell all of them.
             PluginError: the strategy broke its contract.
         """
-        journey = Journey(self._pairs(request, context), self._balancer, self._limiter, context)
-        number = 0
+        if reason == "first":
+            self._governor.request()
+        draft = self._decisions.draft(request, context)
+        try:
+            answer = await self._run(request, context, call, reason, discard, draft)
+        except LLMError as error:
+            draft.close(error.type.value)
+            raise
+        except BaseException:
+            draft.close("cancelled")
+            raise
+        draft.close("ok")
+        return answer
+
+    async def _run(
+        self,
+        request: R,
+        context: CallContext,
+        call: Callable[[R, Flight], Awaitable[T]],
+        reason: AttemptReason,
+        discard: Callable[[T], Awaitable[None]],
+        draft: Draft,
+    ) -> T:
+        journey = Journey(self._itinerary.of(request, context, draft), self._balancer, context, draft)
+        streamed = getattr(request, "stream", False)
+        governor = self._governor
         error: LLMError | None = None
-        place = journey.next()
+        # What is worth telling the caller when the last candidate only did not take an option.
+        telling: LLMError | None = None
+        place = await self._placement.next(journey, context)
         while place is not None:
             retries = cost = 0
             while True:
-                number += 1
-                flight = self._take_off(place, context, number)
+                draft.taken(place.candidate)
+                begun = context.started + 1
                 try:
-                    with flight.watch:
-                        answer = await call(place.request, flight)
-                    if self._quotas and (quota := self._quotas.get(place.candidate.provider)) is not None:
-                        quota.succeed(cost)
+                    delay = None
+                    if self._hedger is not None and not retries:
+                        delay = self._hedger.delay(place, context, streamed=streamed)
+                    if delay is None or self._hedger is None:
+                        answer = await self._attempt(place, reason, context, call)
+                    else:
+                        answer, place = await self._hedger.race(
+                            place,
+                            reason,
+                            delay,
+                            journey=journey,
+                            context=context,
+                            attempt=lambda where, why: self._attempt(where, why, context, call),
+                            find=lambda other: self._placement.next_in_time(
+                                journey, context, streamed=streamed, other_than=other
+                            ),
+                            discard=discard,
+                        )
+                except LLMError as failed:
+                    error = failed
+                else:
+                    governor.succeeded(place.candidate.provider, cost)
+                    if context.caller.session is not None:
+                        self._affinity.remember(context.caller, request.model, place.candidate)
                     return answer
-                except asyncio.CancelledError as cancelled:
-                    if being_cancelled():
-                        flight.abandon()
-                        raise
-                    error = flight.fail(cancelled)
-                except Exception as raised:
-                    error = flight.fail(raised)
-                except BaseException:
-                    flight.abandon()
-                    raise
-                if error.type in _FINAL or number >= self._max_attempts or context.remaining() == 0.0:
+                draft.failed(place.candidate, error.type.value)
+                if not isinstance(error, UnsupportedParameterError):
+                    telling = error
+                if governor.exhausted(context):
                     raise self._with_attempts(error, context)
-                delay = self._delay(place, error, retries, journey, flight.context)
+                # After a race nobody is asked again: all of them were asked already.
+                delay = None if context.started > begun else self._delay(place, error, retries, journey, context)
                 if delay is None:
                     break
                 retries += 1
-                self._tell_retry(place.candidate, error, delay, number, context)
+                self._tell_retry(place.candidate, error, delay, context)
                 await asyncio.sleep(delay)
-                quota = self._quota(place.candidate)
-                paid = 0 if quota is None else quota.take(error)
-                if paid is None:
+                renewed = await self._placement.renewed(place, error, journey, context)
+                if renewed is None:
                     break
-                if not journey.renew(place):
-                    if quota is not None:
-                        quota.refund(paid)
-                    break
-                cost = paid
-            if error.type is LLMErrorType.CONTEXT_LENGTH_EXCEEDED_ERROR:
-                journey.too_small(place.candidate)
-            if not self._enabled:
+                place, cost = renewed
+                reason = "retry" if reason != "shadow" else reason
+            if not self._enabled or not self._go_on(place, error, journey, request, context, draft):
                 break
-            left, place = place.candidate, journey.next()
+            left, place = place.candidate, await self._placement.next_in_time(journey, context, streamed=streamed)
+            reason = "fallback" if reason in {"first", "retry"} else reason
             if place is not None:
-                self._tell_fallback(left, place.candidate, error, context)
+                self._tell_fallback(left, place, error, context)
         if error is not None:
-            raise self._with_attempts(error, context) from journey.broken or error.__cause__
-        raise journey.refused or ModelNotFoundError(
-            f"the strategy leaves out every candidate of model {request.model!r}", model=request.model
-        )
+            shown = telling or error
+            raise self._with_attempts(shown, context) from journey.broken or shown.__cause__
+        raise self._placement.nobody(request, journey)
 
-    def _pairs(self, request: R, context: CallContext) -> Iterator[tuple[R, Candidate]]:
-        """Yield (request, candidate): the ranking of the model asked for, then those of its fallback models."""
-        route = self._router.route(request, context)
-        yield from self._ranked(request, route, context)
-        provider = request.options.provider
-        for model in self._models.get(route.model, ()):
-            if provider is None or self._router.lists(model, provider):
-                asked = attrs.evolve(request, model=model)
-                try:
-                    route = self._router.route(asked, context)
-                except ModelNotFoundError:
-                    # It cannot do what this request needs, or the rules forbid it.
-                    continue
-                yield from self._ranked(asked, route, context)
+    async def _attempt(
+        self, place: Place[R], reason: AttemptReason, context: CallContext, call: Callable[[R, Flight], Awaitable[T]]
+    ) -> T:
+        """Make one attempt.
 
-    def _ranked(self, request: R, route: Route, context: CallContext) -> Iterator[tuple[R, Candidate]]:
-        asked = request if route.model == request.model else attrs.evolve(request, model=route.model)
-        first = None
-        if context.preferred is not None:
-            first = next((c for c in route.candidates if c.provider == context.preferred), None)
-            if first is not None:
-                yield asked, first
-        for candidate in self._selector.rank(asked, route):
-            if candidate is not first:
-                yield asked, candidate
+        Raises:
+            LLMError: it failed, and is settled.
+        """
+        flight = self._take_off(place, reason, context)
+        try:
+            with flight.watch:
+                return await call(place.request, flight)
+        except asyncio.CancelledError as cancelled:
+            if being_cancelled():
+                if place.lost:
+                    flight.lose(place.request.estimated_prompt_tokens)
+                else:
+                    flight.abandon()
+                raise
+            place.charged = flight.context.charged
+            raise flight.fail(cancelled) from cancelled
+        except Exception as raised:
+            place.charged = flight.context.charged
+            error = flight.fail(raised)
+            if error is raised:
+                raise
+            raise error from error.__cause__
+        except BaseException:
+            flight.abandon()
+            raise
 
-    def _take_off(self, place: Place[R], context: CallContext, number: int) -> Flight:
-        candidate = place.candidate
+    # -- where an error leads -----------------------------------------------------------------------------------------
+
+    def _go_on(
+        self,
+        place: Place[R],
+        error: LLMError,
+        journey: Journey[R],
+        request: R,
+        context: CallContext,
+        draft: Draft,
+    ) -> bool:
+        """Direct *journey* to where this *error* leads; return whether anywhere."""
+        model = place.request.model
+        if error.type is LLMErrorType.CONTEXT_LENGTH_EXCEEDED_ERROR:
+            journey.too_small(place.candidate)
+            larger = self._rules.context_length.get(model)
+            if larger is not None:
+                journey.first(self._itinerary.of_models(larger, request, context, draft))
+        elif error.type is LLMErrorType.CONTENT_FILTER_ERROR:
+            allowed = self._rules.content_filter.get(model)
+            if allowed is None:
+                return False
+            journey.only(self._itinerary.of_models(allowed, request, context, draft))
+        elif isinstance(error, UnsupportedParameterError):
+            self._retake_without(place, error, journey)
+        elif error.type is LLMErrorType.INVALID_REQUEST_ERROR:
+            return False
+        return True
+
+    def _retake_without(self, place: Place[R], error: UnsupportedParameterError, journey: Journey[R]) -> None:
+        """Let *place* have the request without what it does not take, after everybody else, if that is allowed."""
+        request: Any = place.request
+        if self._rules.missing_features == "error" or not isinstance(request, GenerateRequest):
+            return
+        less = without(request, error.parameters)
+        if less is not None:
+            taken: Any = less.request
+            changes = (*place.option.adapted, *less.changes)
+            journey.last(Option(request=taken, candidate=place.candidate, adapted=changes))
+
+    # -- one attempt ---------------------------------------------------------------------------------------------------
+
+    def _take_off(self, place: Place[R], reason: AttemptReason, context: CallContext) -> Flight:
+        candidate, standing = place.candidate, place.standing
         timeout = place.request.options.timeout
         if timeout is None:
             timeout = candidate.timeout
@@ -192,16 +294,22 @@ class FallbackHandler:
                 attempts=context.attempts,
                 state=context.state,
                 delivery=context.delivery,
+                bill=context.bill,
                 emit=context.emit,
                 candidate=candidate,
-                attempt=number,
+                attempt=self._governor.begin(context, reason),
                 timeout=timeout,
                 touch=watch.touch,
+                note_rate_limits=partial(self._balancer.note_rate_limits, candidate.live),
             ),
             watch=watch,
-            breaker=place.breaker,
+            balancer=self._balancer,
+            standing=standing,
             permit=place.permit,
-            leave=place.leave,
+            placed=place.placed,
+            reason=reason,
+            adapted=place.option.adapted,
+            settle=place.settle,
             scrub=self._scrub,
         )
 
@@ -210,31 +318,27 @@ class FallbackHandler:
     ) -> float | None:
         """Return the seconds to wait before trying the same candidate again, None to leave it."""
         allowed = place.request.options.retry_count
+        candidate = place.candidate
         if allowed is None:
-            allowed = place.candidate.retry_count
+            allowed = candidate.retry_count
         if not error.retryable or error.type not in _RETRIED or retries >= allowed:
             return None
-        if context.charged and error.type is LLMErrorType.TIMEOUT_ERROR and error.status_code is None:
+        if place.charged and error.type is LLMErrorType.TIMEOUT_ERROR and error.status_code is None:
             return None
-        quota = self._quota(place.candidate)
-        if quota is not None and not quota.covers(error):
+        if not self._governor.covers_retry(candidate.provider, error):
             return None
         delay = self._retry.delay(retries + 1, error)
         remaining = context.remaining()
         if remaining is not None and delay >= remaining:
             return None
-        if delay > self._retry.patience and self._enabled and journey.has_alternative():
-            return None
+        if self._enabled:
+            other = journey.alternative()
+            # Waiting for one while its equal is free would be for nothing.
+            if other is not None and (delay > self._retry.patience or other.priority <= candidate.priority):
+                return None
         return delay
 
-    def _quota(self, candidate: Candidate) -> RetryQuota | None:
-        """Return the credit of the candidate's provider, None without limits."""
-        if not self._retry_quota:
-            return None
-        quota = self._quotas.get(candidate.provider)
-        if quota is None:
-            quota = self._quotas[candidate.provider] = RetryQuota(self._retry_quota)
-        return quota
+    # -- what is told --------------------------------------------------------------------------------------------------
 
     @staticmethod
     def _with_attempts(error: LLMError, context: CallContext) -> LLMError:
@@ -242,20 +346,21 @@ class FallbackHandler:
         return error
 
     @staticmethod
-    def _tell_retry(candidate: Candidate, error: LLMError, delay: float, number: int, context: CallContext) -> None:
+    def _tell_retry(candidate: Candidate, error: LLMError, delay: float, context: CallContext) -> None:
         context.emit(
             RetryScheduled(
                 request_id=context.request_id,
                 provider=candidate.provider,
                 model=candidate.model,
-                number=number + 1,
+                number=context.started + 1,
                 delay=delay,
                 error_type=error.type,
             )
         )
 
     @staticmethod
-    def _tell_fallback(left: Candidate, taken: Candidate, error: LLMError, context: CallContext) -> None:
+    def _tell_fallback(left: Candidate, place: Place[Any], error: LLMError, context: CallContext) -> None:
+        taken = place.candidate
         context.emit(
             FellBack(
                 request_id=context.request_id,
@@ -266,6 +371,15 @@ class FallbackHandler:
                 error_type=error.type,
             )
         )
+        if place.option.adapted:
+            context.emit(
+                RequestAdapted(
+                    request_id=context.request_id,
+                    provider=taken.provider,
+                    model=taken.model,
+                    changes=place.option.adapted,
+                )
+            )
 
 
 __all__ = ["FallbackHandler"]

@@ -6,30 +6,41 @@ import asyncio
 from collections.abc import Callable
 
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import Attempt, LLMError, UnknownError
+from apex_llm_core.errors import Attempt, AttemptReason, LLMError, LLMErrorType, UnknownError
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import AttemptFinished
-from apex_llm_core.policies.breaker import CircuitBreaker, blames_provider
+from apex_llm_core.models.results import Usage
+from apex_llm_core.policies.breaker import blames_provider
 from apex_llm_core.policies.deadline import Watch
-from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.routing.balancer import LoadBalancer, Standing
+
+#: They tell a bulkhead that the provider has too much to do.
+_OVERLOADED = frozenset({LLMErrorType.RATE_LIMIT_ERROR, LLMErrorType.TIMEOUT_ERROR})
+#: Settles what limits reserved: tokens and cost that were used, None where nobody knows.
+Settle = Callable[[int | None, float | None], None]
 
 
 class Flight:
-    """Settles breaker, live facts, the request's list of attempts and the event of one attempt.
+    """Settles breaker, bulkhead, limits, live facts, the request's bill and attempts, and the event of one attempt.
 
     A stream's attempt ends when the stream does, so that a broken stream counts as the failure it is.
     """
 
     __slots__ = (
-        "_breaker",
+        "_balancer",
         "_ended",
-        "_leave",
         "_permit",
+        "_placed",
         "_scrub",
+        "_settle",
+        "_standing",
         "_started",
+        "adapted",
         "candidate",
         "context",
+        "cost",
         "first_chunk_after",
+        "reason",
         "watch",
     )
 
@@ -39,37 +50,55 @@ class Flight:
         candidate: Candidate,
         context: CallContext,
         watch: Watch,
-        breaker: CircuitBreaker | None,
+        balancer: LoadBalancer,
+        standing: Standing,
         permit: int,
-        leave: Callable[[], None] | None = None,
+        placed: bool,
+        reason: AttemptReason,
+        adapted: tuple[str, ...] = (),
+        settle: Settle | None = None,
         scrub: Callable[[str], str] = str,
     ) -> None:
         self.candidate = candidate
         #: The attempt's context.
         self.context = context
         self.watch = watch
+        self.reason: AttemptReason = reason
+        self.adapted = adapted
+        #: What this attempt cost, None while that is not known.
+        self.cost: float | None = None
         #: Seconds from the start to the first chunk of a stream.
         self.first_chunk_after: float | None = None
-        self._breaker = breaker
+        self._balancer = balancer
+        self._standing = standing
         self._permit = permit
-        self._leave = leave
+        #: Whether it holds a place in the bulkhead.
+        self._placed = placed
+        self._settle = settle
         self._scrub = scrub
         self._started = context.clock()
         self._ended = False
-        LoadBalancer.begin(candidate)
+        LoadBalancer.begin(standing)
 
     def first_chunk(self) -> None:
         """Note that the first chunk of a stream is there."""
         self.first_chunk_after = self.context.clock() - self._started
 
-    def succeed(self) -> None:
-        """End well."""
+    def succeed(self, usage: Usage | None = None) -> None:
+        """End well; *usage* is what the provider counted."""
         if self._ended:
             return
         duration = self._end()
-        if self._breaker is not None:
-            self._breaker.success(self._permit)
-        LoadBalancer.end(self.candidate, succeeded=True, latency=duration, time_to_first_chunk=self.first_chunk_after)
+        first = self.first_chunk_after
+        self._standing.breaker.success(self._permit, duration if first is None else first)
+        output = usage.completion_tokens if usage is not None else 0
+        self._balancer.end(
+            self._standing, succeeded=True, latency=duration, time_to_first_chunk=first, output_tokens=output
+        )
+        if self._placed:
+            sample = first if first is not None else duration / output if output > 0 else None
+            self._standing.bulkhead.release(sample, kind=(self.candidate.model, first is None))
+        self._charge(usage)
         self._record("ok", duration, None)
 
     def fail(self, raised: BaseException) -> LLMError:
@@ -81,38 +110,76 @@ class Flight:
             return error
         duration = self._end()
         blamed = blames_provider(error.type)
-        if self._breaker is not None:
-            if blamed:
-                self._breaker.failure(self._permit)
-            else:
-                self._breaker.release(self._permit)
-        LoadBalancer.end(self.candidate, succeeded=False if blamed else None)
-        if blamed and error.retry_after:
-            LoadBalancer.cool(self.candidate, error.retry_after, self.context.clock())
+        if blamed:
+            self._standing.breaker.failure(self._permit, retry_after=error.retry_after, seconds=self.first_chunk_after)
+        else:
+            self._standing.breaker.release(self._permit)
+        self._balancer.end(self._standing, succeeded=False if blamed else None)
+        if self._placed:
+            self._standing.bulkhead.release(dropped=error.type in _OVERLOADED)
+        if self.first_chunk_after is not None:
+            self._charge(self.context.delivery.usage)
+        elif self.context.charged and error.type is LLMErrorType.TIMEOUT_ERROR:
+            self._charge(None)
+        elif self._settle is not None:
+            self._settle(0, 0.0)
         self._record(error.type.value, duration, error)
         return error
 
     def abandon(self) -> None:
-        """End without a verdict: the caller left."""
+        """End without a verdict: the caller left, or another attempt was faster. What it cost is not known."""
         if self._ended:
             return
         duration = self._end()
-        if self._breaker is not None:
-            self._breaker.release(self._permit)
-        LoadBalancer.end(self.candidate, succeeded=None)
-        self._record("cancelled", duration, None)
+        self._standing.breaker.release(self._permit)
+        self._balancer.end(self._standing, succeeded=None)
+        if self._placed:
+            self._standing.bulkhead.release()
+        self._charge(self.context.delivery.usage if self.first_chunk_after is not None else None)
+        self._record("cancelled", duration, None, "the caller left")
+
+    def lose(self, prompt_tokens: int) -> None:
+        """End because another attempt was faster: the prompt at least, *prompt_tokens* by estimate, is paid for."""
+        if self._ended:
+            return
+        duration = self._end()
+        self._standing.breaker.release(self._permit)
+        self._balancer.end(self._standing, succeeded=None)
+        if self._placed:
+            self._standing.bulkhead.release()
+        price = self.candidate.cost_per_input_token
+        self.cost = None if price is None else prompt_tokens * price
+        self.context.bill.add(prompt_tokens, self.cost)
+        if self._settle is not None:
+            self._settle(None, None)
+        self._record("cancelled", duration, None, "another attempt was faster")
 
     def _end(self) -> float:
         self._ended = True
-        if self._leave is not None:
-            self._leave()
         return self.context.clock() - self._started
 
-    def _record(self, outcome: str, duration: float, error: LLMError | None) -> None:
+    def _charge(self, usage: Usage | None) -> None:
+        """Put what was used on the request's bill and on the limits."""
+        tokens = None
+        if usage is not None:
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            self.cost = cost_of(self.candidate, usage)
+        self.context.bill.add(tokens, self.cost)
+        if self._settle is not None:
+            self._settle(tokens, self.cost)
+
+    def _record(self, outcome: str, duration: float, error: LLMError | None, message: str = "") -> None:
         context, candidate = self.context, self.candidate
         if error is None:
             attempt = Attempt(
-                number=context.attempt, provider=candidate.provider, model=candidate.model, duration=duration
+                number=context.attempt,
+                provider=candidate.provider,
+                model=candidate.model,
+                duration=duration,
+                message=message,
+                reason=self.reason,
+                adapted=self.adapted,
+                cost=self.cost,
             )
         else:
             attempt = Attempt(
@@ -125,6 +192,9 @@ class Flight:
                 status_code=error.status_code,
                 retry_after=error.retry_after,
                 request_id=error.request_id,
+                reason=self.reason,
+                adapted=self.adapted,
+                cost=self.cost,
             )
         context.attempts.append(attempt)
         context.emit(
@@ -136,6 +206,22 @@ class Flight:
                 time_to_first_chunk=self.first_chunk_after,
             )
         )
+
+
+def cost_of(candidate: Candidate, usage: Usage | None) -> float | None:
+    """Return the cost of *usage* at the candidate's prices, None when usage or a price that matters is unknown."""
+    if usage is None:
+        return None
+    total = 0.0
+    for tokens, price in (
+        (usage.prompt_tokens, candidate.cost_per_input_token),
+        (usage.completion_tokens, candidate.cost_per_output_token),
+    ):
+        if tokens:
+            if price is None:
+                return None
+            total += tokens * price
+    return total
 
 
 def being_cancelled() -> bool:
@@ -161,4 +247,4 @@ def typed(raised: BaseException, candidate: Candidate) -> LLMError:
     return error
 
 
-__all__ = ["Flight", "being_cancelled", "typed"]
+__all__ = ["Flight", "Settle", "being_cancelled", "cost_of", "typed"]

@@ -1,200 +1,281 @@
 """The way of one request along its candidates: who is asked next, and who is passed over.
 
-A candidate is passed over while its breaker is open, while it is cooling (its provider said when to come back), when a limit
-is reached, and when the request is known not to fit its window. Those that were only turned away for a while are the last
-resort, so that nobody is left without any.
+A candidate is passed over while its breaker is open, while its provider is full, when a limit is reached, and when the request
+is known not to fit its window. So that nobody is left without any, one candidate behind an open breaker is asked all the same
+when nobody else was: the one that would be back first.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from math import inf
 from typing import Generic, TypeVar
 
 import attrs
 
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import PluginError, RateLimitError
+from apex_llm_core.errors import LLMError, PluginError, ServiceUnavailableError
 from apex_llm_core.models.candidates import Candidate
-from apex_llm_core.models.events import LimitRejected
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
-from apex_llm_core.policies.breaker import CircuitBreaker
-from apex_llm_core.policies.limits import Limiter, Refusal
-from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.routing.balancer import LoadBalancer, Standing
+from apex_llm_core.routing.bulkheads import Bulkhead
+from apex_llm_core.routing.decisions import Draft
+from apex_llm_core.routing.flight import Settle
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 
 
-@attrs.define(kw_only=True, eq=False)
-class Place(Generic[R]):
-    """A candidate that breaker and limits admit now; `request` is the one to send there."""
+@attrs.frozen(kw_only=True, eq=False)
+class Option(Generic[R]):
+    """A candidate of the ranking with the request to send there."""
 
     request: R
     candidate: Candidate
-    breaker: CircuitBreaker | None
+    #: What was changed in the request for it.
+    adapted: tuple[str, ...] = ()
+
+
+@attrs.define(kw_only=True, eq=False)
+class Place(Generic[R]):
+    """A candidate whose breaker and bulkhead admit a call now."""
+
+    option: Option[R]
+    standing: Standing
     permit: int
-    #: Gives back what the limits counted.
-    leave: Callable[[], None] | None
+    #: Whether a place in the bulkhead is held.
+    placed: bool
+    #: Settles what the limits reserved.
+    settle: Settle | None = None
+    #: Another attempt of the same request was faster.
+    lost: bool = False
+    #: The call of it that failed was charged all the same.
+    charged: bool = False
+
+    @property
+    def request(self) -> R:
+        """The request to send there."""
+        return self.option.request
+
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate to ask."""
+        return self.option.candidate
+
+    def give_up(self) -> None:
+        """Give back what is held: the call is not made."""
+        self.standing.breaker.release(self.permit)
+        if self.placed:
+            self.standing.bulkhead.release()
+        if self.settle is not None:
+            self.settle(0, 0.0)
+            self.settle = None
 
 
 class Journey(Generic[R]):
     """The way of one request along its candidates, skipping those that are not admitted."""
 
     __slots__ = (
-        "_asked",
         "_balancer",
         "_context",
-        "_limiter",
-        "_pairs",
+        "_draft",
+        "_forced",
         "_seen_ahead",
-        "_turned_away",
+        "_sources",
         "_window",
+        "asked",
         "broken",
+        "full",
         "refused",
+        "turned_away",
     )
 
     def __init__(
-        self, pairs: Iterator[tuple[R, Candidate]], balancer: LoadBalancer, limiter: Limiter, context: CallContext
+        self, options: Iterator[Option[R]], balancer: LoadBalancer, context: CallContext, draft: Draft
     ) -> None:
-        self._pairs: Iterator[tuple[R, Candidate]] = pairs
+        #: The last one is read first.
+        self._sources: list[Iterator[Option[R]]] = [options]
         self._balancer = balancer
-        self._limiter = limiter
         self._context = context
-        self._seen_ahead: deque[tuple[R, Candidate]] = deque()
-        #: Whom their breaker or their provider's wish for rest kept from being asked, in the order of the ranking.
-        self._turned_away: list[tuple[R, Candidate, CircuitBreaker | None]] = []
-        self._asked = False
+        self._draft = draft
+        self._seen_ahead: deque[Option[R]] = deque()
+        #: Whom their breaker kept from being asked, in the order of the ranking.
+        self.turned_away: list[Option[R]] = []
+        #: Whose provider had no room.
+        self.full: list[Option[R]] = []
+        self._forced = False
+        #: Whether anybody was asked so far; written by who asks.
+        self.asked = False
+        #: What a limit said when it refused a candidate.
+        self.refused: LLMError | None = None
         #: How the strategy broke after the first attempt.
         self.broken: PluginError | None = None
-        #: What a limit said when it refused a candidate.
-        self.refused: RateLimitError | None = None
         #: After context-length errors: the largest window, in tokens, that was too small.
         self._window = 0
 
-    def next(self) -> Place[R] | None:
-        """Return the next place, None at the end."""
-        return self._next_ranked() or self._last_resort()
-
-    def _next_ranked(self) -> Place[R] | None:
+    def next(self, *, other_than: str | None = None) -> Place[R] | None:
+        """Return the next place, None at the end; with *other_than*, at another provider if there is one."""
+        if other_than is not None:
+            self._prefer_other(other_than)
         while True:
             if not self._seen_ahead and not self._look_ahead():
                 return None
-            request, candidate = self._seen_ahead.popleft()
+            option = self._seen_ahead.popleft()
+            if not self._fits(option.candidate):
+                self._draft.passed_over(option.candidate, "its window is too small")
+                continue
+            place = self._admit(option)
+            if place is not None:
+                return place
+
+    def last_resort(self) -> Place[R] | None:
+        """Return a place behind an open breaker, once, so that nobody is left without any.
+
+        When others were asked, and failed, only a breaker that the provider's own advice opened is passed: the candidate was
+        busy, not broken. Who comes back after the deadline is passed over then.
+        """
+        if self._forced:
+            return None
+        deadline = self._context.deadline
+        waiting = sorted(self.turned_away, key=self._return)
+        for option in waiting:
+            candidate = option.candidate
+            standing = self._balancer.standing(candidate)
             if not self._fits(candidate):
                 continue
-            breaker = self._balancer.breaker(candidate)
-            permit = None if self._cooling(candidate) else breaker.acquire() if breaker is not None else 0
-            if permit is None:
-                self._turned_away.append((request, candidate, breaker))
-            elif (place := self._place(request, candidate, breaker, permit)) is not None:
-                return place
-
-    def _last_resort(self) -> Place[R] | None:
-        """Return the next of those that were turned away, so that nobody is left without any.
-
-        Cooling ones come by the time of their return. Unless nobody was asked yet, one that returns after the deadline of the
-        request is passed over, and so is an open breaker: it is forced for want of anybody, and one only.
-        """
-        deadline = self._context.deadline
-        while self._turned_away:
-            entry = min(self._turned_away, key=_by_return)
-            self._turned_away.remove(entry)
-            request, candidate, breaker = entry
-            late = deadline is not None and candidate.live.cooling_until > deadline
-            if not self._fits(candidate) or (late and self._asked):
-                continue
-            permit = breaker.acquire() if breaker is not None else 0
-            if permit is None:
-                if self._asked or breaker is None:
+            if self.asked:
+                late = deadline is not None and self._return(option) > deadline - self._context.clock()
+                if late or standing.breaker.status().reason != "retry_after":
                     continue
-                permit = breaker.force()
-            if (place := self._place(request, candidate, breaker, permit)) is not None:
-                return place
+            if standing.bulkhead.bounded and not standing.bulkhead.try_acquire():
+                self.full.append(option)
+                continue
+            permit = standing.breaker.force()
+            if permit is None:
+                if standing.bulkhead.bounded:
+                    standing.bulkhead.release()
+                continue
+            self._forced = True
+            return Place(option=option, standing=standing, permit=permit, placed=standing.bulkhead.bounded)
         return None
 
-    def _place(self, request: R, candidate: Candidate, breaker: CircuitBreaker | None, permit: int) -> Place[R] | None:
-        place = Place(request=request, candidate=candidate, breaker=breaker, permit=permit, leave=None)
-        if not self._admitted(place):
-            return None
-        self._asked = True
-        return place
+    def take(self, bulkhead: Bulkhead) -> Place[R] | None:
+        """Return a place at the provider of *bulkhead*, in which a place is held already; it is given back if there is none."""
+        for option in list(self.full):
+            standing = self._balancer.standing(option.candidate)
+            if standing.bulkhead is bulkhead:
+                self.full.remove(option)
+                permit = standing.breaker.acquire()
+                if permit is not None:
+                    return Place(option=option, standing=standing, permit=permit, placed=True)
+        bulkhead.release()
+        return None
 
-    def renew(self, place: Place[R]) -> bool:
-        """Admit *place* once more, for a retry."""
-        permit = place.breaker.acquire() if place.breaker is not None else 0
-        if permit is None:
-            return False
-        place.permit = permit
-        return self._admitted(place)
+    def rooms(self) -> list[Bulkhead]:
+        """Return the bulkheads in which a place would help, those of the first candidates first."""
+        found: dict[int, Bulkhead] = {}
+        for option in self.full:
+            bulkhead = self._balancer.standing(option.candidate).bulkhead
+            found.setdefault(id(bulkhead), bulkhead)
+        return list(found.values())
 
-    def has_alternative(self) -> bool:
-        """Return whether another candidate, not known to be failing, is left."""
+    def renew(self, place: Place[R]) -> Place[R] | None:
+        """Return *place* once more, for a retry; None when it is not admitted any more."""
+        return self._admit(place.option)
+
+    def alternative(self) -> Candidate | None:
+        """Return the next candidate that would be admitted now, None when there is none."""
         position = 0
         while position < len(self._seen_ahead) or self._look_ahead():
-            _, candidate = self._seen_ahead[position]
-            if self._fits(candidate) and candidate.live.breaker != "open" and not self._cooling(candidate):
-                return True
+            candidate = self._seen_ahead[position].candidate
+            if self._fits(candidate) and self._balancer.standing(candidate).breaker.admits():
+                return candidate
             position += 1
-        return False
+        return None
 
     def too_small(self, candidate: Candidate) -> None:
         """Note that the request does not fit the window of *candidate*."""
         if candidate.max_tokens is not None:
             self._window = max(self._window, candidate.max_tokens)
 
-    def _cooling(self, candidate: Candidate) -> bool:
-        until = candidate.live.cooling_until
-        return until > 0.0 and until > self._context.clock()
+    def first(self, options: Iterator[Option[R]]) -> None:
+        """Go to *options* before the rest."""
+        left = self._seen_ahead
+        if left:
+            self._seen_ahead = deque()
+            self._sources.append(iter(left))
+        self._sources.append(options)
+
+    def only(self, options: Iterator[Option[R]]) -> None:
+        """Go to *options* and to nobody else."""
+        self._seen_ahead.clear()
+        self.turned_away.clear()
+        self.full.clear()
+        self._sources = [options]
+
+    def last(self, option: Option[R]) -> None:
+        """Go to *option* when all others were asked."""
+        self._sources.insert(0, iter((option,)))
+
+    def closed_to_all(self, model: str) -> LLMError:
+        """Return the error for a request that no breaker let through."""
+        back = min(map(self._return, self.turned_away))
+        return ServiceUnavailableError(
+            f"the circuit breakers of all candidates of model {model!r} are open"
+            + ("; they were opened by hand" if back == inf else ""),
+            model=model,
+            retryable=back != inf,
+            retry_after=None if back == inf else back,
+        )
+
+    def _admit(self, option: Option[R]) -> Place[R] | None:
+        standing = self._balancer.standing(option.candidate)
+        bulkhead, breaker = standing.bulkhead, standing.breaker
+        if bulkhead.bounded and not bulkhead.try_acquire():
+            self.full.append(option)
+            self._draft.passed_over(option.candidate, "its provider has no room for another call")
+            return None
+        permit = breaker.acquire()
+        if permit is None:
+            if bulkhead.bounded:
+                bulkhead.release()
+            self.turned_away.append(option)
+            self._draft.passed_over(option.candidate, f"its circuit breaker is {breaker.state}")
+            return None
+        return Place(option=option, standing=standing, permit=permit, placed=bulkhead.bounded)
+
+    def _prefer_other(self, provider: str) -> None:
+        position = 0
+        while position < len(self._seen_ahead) or self._look_ahead():
+            option = self._seen_ahead[position]
+            if option.candidate.provider != provider:
+                del self._seen_ahead[position]
+                self._seen_ahead.appendleft(option)
+                return
+            position += 1
+
+    def _return(self, option: Option[R]) -> float:
+        return self._balancer.standing(option.candidate).breaker.retry_after()
 
     def _fits(self, candidate: Candidate) -> bool:
         return candidate.max_tokens is None or candidate.max_tokens > self._window
 
     def _look_ahead(self) -> bool:
-        try:
-            pair = next(self._pairs, None)
-        except PluginError as error:
-            if not self._context.attempts:
-                raise
-            # What the providers said matters more than a strategy that breaks on the way.
-            self.broken = error
-            return False
-        if pair is None:
-            return False
-        self._seen_ahead.append(pair)
-        return True
-
-    def _admitted(self, place: Place[R]) -> bool:
-        if not self._limiter.active:
-            return True
-        answer = self._limiter.enter({"provider": place.candidate.provider, "model": place.candidate.model})
-        if isinstance(answer, Refusal):
-            if place.breaker is not None:
-                place.breaker.release(place.permit)
-            self.refused = refusal(answer, self._context, place.candidate)
-            return False
-        place.leave = partial(self._limiter.leave, answer)
-        return True
+        while self._sources:
+            try:
+                option = next(self._sources[-1], None)
+            except PluginError as error:
+                if not self._context.started:
+                    raise
+                # What the providers said matters more than a strategy that breaks on the way.
+                self.broken = error
+                self._sources.pop()
+                continue
+            if option is not None:
+                self._seen_ahead.append(option)
+                return True
+            self._sources.pop()
+        return False
 
 
-def _by_return(turned_away: tuple[object, Candidate, object]) -> tuple[bool, float]:
-    live = turned_away[1].live
-    return live.breaker == "open", live.cooling_until
-
-
-def refusal(answer: Refusal, context: CallContext, candidate: Candidate | None = None) -> RateLimitError:
-    """Report a limit's *answer* to observers and return it as an error for the caller."""
-    context.emit(
-        LimitRejected(
-            request_id=context.request_id, limit=answer.limit, subject=answer.subject, retry_after=answer.retry_after
-        )
-    )
-    return RateLimitError(
-        f"the configured limit {answer.limit!r} is reached" + (f" for {answer.subject!r}" if answer.subject else ""),
-        provider=candidate.provider if candidate is not None else None,
-        model=candidate.model if candidate is not None else None,
-        retry_after=answer.retry_after,
-    )
-
-
-__all__ = ["Journey", "Place", "refusal"]
+__all__ = ["Journey", "Option", "Place"]

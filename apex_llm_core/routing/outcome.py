@@ -9,18 +9,19 @@ from typing import Any, TypeVar
 import attrs
 
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import ApexLLMError, Attempt, LLMError, UnknownError
-from apex_llm_core.models.candidates import Candidate
+from apex_llm_core.errors import ApexLLMError, LLMError, UnknownError
 from apex_llm_core.models.events import RequestFinished
 from apex_llm_core.models.messages import ChatMessage
 from apex_llm_core.models.requests import EmbedRequest, Request
 from apex_llm_core.models.results import ChatGenerationResult, Choice, EmbeddingResult, ImageGenerationResult, Usage
+from apex_llm_core.routing.flight import Flight
 
 Result = TypeVar("Result", ChatGenerationResult, EmbeddingResult, ImageGenerationResult)
 
 
-def settled(result: Result, candidate: Candidate, attempts: tuple[Attempt, ...]) -> Result:
+def settled(result: Result, flight: Flight) -> Result:
     """Return a copy of *result* with what only the core knows; a third of the cost of `attrs.evolve`."""
+    candidate, context = flight.candidate, flight.context
     kind = type(result)
     copy = object.__new__(kind)
     assign = object.__setattr__
@@ -28,9 +29,35 @@ def settled(result: Result, candidate: Candidate, attempts: tuple[Attempt, ...])
         assign(copy, name, getattr(result, name))
     assign(copy, "model", candidate.model)
     assign(copy, "provider", candidate.provider)
-    assign(copy, "cost", cost_of(candidate, result.usage))
-    assign(copy, "attempts", attempts)
+    # Without usage there is nothing to tell; otherwise losers of a hedge are paid, too.
+    assign(copy, "cost", None if flight.cost is None else context.bill.cost)
+    assign(copy, "attempts", tuple(context.attempts))
+    if flight.adapted:
+        assign(copy, "details", {**(result.details or {}), "adapted": list(flight.adapted)})
     return copy
+
+
+def amended(result: Result, context: CallContext) -> Result:
+    """Return *result* with what was told of the request after it came: losers of a hedge end later than the winner."""
+    if len(result.attempts) == len(context.attempts):
+        return result
+    told: Any = result
+    whole: Result = attrs.evolve(
+        told, cost=None if result.cost is None else context.bill.cost, attempts=tuple(context.attempts)
+    )
+    return whole
+
+
+def recalled(result: Result) -> Result:
+    """Return *result* as an answer from memory: the tokens are those of the answer, but this request paid nothing."""
+    kept: Any = result
+    recollection: Result = attrs.evolve(kept, cached=True, cost=0.0, attempts=())
+    return recollection
+
+
+def marked(result: Result, step: str) -> Result:
+    """Return *result* with the *step* of degradation that gave it."""
+    return attrs.evolve(result, details={**(result.details or {}), "degraded": step})
 
 
 def defect(result: Any, kind: type, request: Request) -> str | None:
@@ -59,22 +86,6 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     kind: tuple(field.name for field in attrs.fields(kind) if field.name not in _OURS)
     for kind in (ChatGenerationResult, EmbeddingResult, ImageGenerationResult)
 }
-
-
-def cost_of(candidate: Candidate, usage: Usage | None) -> float | None:
-    """Return the cost of *usage* at the candidate's prices, None when usage or a price that matters is unknown."""
-    if usage is None:
-        return None
-    total = 0.0
-    for tokens, price in (
-        (usage.prompt_tokens, candidate.cost_per_input_token),
-        (usage.completion_tokens, candidate.cost_per_output_token),
-    ):
-        if tokens:
-            if price is None:
-                return None
-            total += tokens * price
-    return total
 
 
 def tell_failure(
@@ -145,8 +156,9 @@ def tell(
             stream=stream,
             cached=cached,
             user=context.caller.user,
+            degraded=context.delivery.degraded,
         )
     )
 
 
-__all__ = ["Result", "cost_of", "defect", "settled", "tell", "tell_failure"]
+__all__ = ["Result", "amended", "defect", "marked", "settled", "tell", "tell_failure"]

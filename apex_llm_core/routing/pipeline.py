@@ -15,9 +15,11 @@ from typing import Any
 import attrs
 
 from apex_llm_core.cache.exact import ResponseCache
+from apex_llm_core.cache.replay import Recorder, replayed
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import UnknownError
+from apex_llm_core.errors import LLMError, ModelNotFoundError, UnknownError
 from apex_llm_core.hookspecs import ChunkBatch, EmbedHandler, GenerateHandler, ImageHandler, StreamHandler
+from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.requests import GenerateRequest
 from apex_llm_core.models.results import (
     ChatGenerationChunk,
@@ -27,13 +29,14 @@ from apex_llm_core.models.results import (
 )
 from apex_llm_core.plugin.registry import ProviderRegistry
 from apex_llm_core.policies.deadline import Sweeper, Watch
-from apex_llm_core.policies.limits import Limiter, Refusal
-from apex_llm_core.routing.delivery import Opened, delivered, truncated
+from apex_llm_core.routing.admission import Admission
+from apex_llm_core.routing.degradation import Degradation
+from apex_llm_core.routing.delivery import Opened, delivered, discard, truncated
 from apex_llm_core.routing.fallback import FallbackHandler
 from apex_llm_core.routing.flight import Flight
-from apex_llm_core.routing.journey import refusal
-from apex_llm_core.routing.outcome import Result, defect, settled, tell, tell_failure
+from apex_llm_core.routing.outcome import Result, amended, defect, marked, recalled, settled, tell, tell_failure
 from apex_llm_core.routing.router import Router
+from apex_llm_core.routing.shadowing import Shadowing
 
 #: Seconds between the deadline of the attempts and that of the whole request.
 _GRACE = 0.1
@@ -75,8 +78,11 @@ class Pipeline:
         registry: ProviderRegistry,
         router: Router,
         fallback: FallbackHandler,
-        limiter: Limiter,
+        admission: Admission,
         cache: ResponseCache | None,
+        degradation: Degradation | None,
+        shadowing: Shadowing | None,
+        hedging: bool,
         around: Around,
         sweeper: Sweeper,
         scrub: Callable[[str], str],
@@ -85,8 +91,11 @@ class Pipeline:
         self._router = router
         self._scrub = scrub
         self._fallback = fallback
-        self._limiter = limiter
+        self._admission = admission
         self._cache = cache
+        self._degradation = degradation
+        self._shadowing = shadowing
+        self._hedging = hedging
         self._sweeper = sweeper
         #: Somebody else's code waits outside the attempts, which have a watch each.
         self._watched = cache is not None or bool(around.generate or around.stream or around.embed or around.image)
@@ -96,6 +105,7 @@ class Pipeline:
         self.generate: GenerateHandler = self._compiled("apex_generate", ChatGenerationResult, around.generate)
         self.embed: EmbedHandler = self._compiled("apex_embed", EmbeddingResult, around.embed)
         self.image: ImageHandler = self._compiled("apex_image", ImageGenerationResult, around.image)
+        self._call_whole = partial(self._call, "apex_generate", ChatGenerationResult)
         self.stream: StreamHandler = partial(self._observed_stream, fold(around.stream, self._stream))
 
     async def drained(self) -> None:
@@ -178,7 +188,17 @@ class Pipeline:
         finally:
             self._done()
         delivery = context.delivery
-        tell(request, context, started, "ok", usage=delivery.usage, cost=delivery.cost, stream=True, first=first)
+        tell(
+            request,
+            context,
+            started,
+            "ok",
+            usage=delivery.usage,
+            cost=delivery.cost,
+            cached=delivery.cached,
+            stream=True,
+            first=first,
+        )
 
     def _watch(self, context: CallContext) -> Watch:
         """Guard the deadline where no attempt does; a little later, so that an attempt's own error comes first."""
@@ -194,25 +214,54 @@ class Pipeline:
     async def _whole(
         self, call: Callable[[Any, Flight], Awaitable[Result]], kind: type[Result], request: Any, context: CallContext
     ) -> Result:
+        if self._shadowing is not None:
+            self._shadowing.cast(request, context, partial(self._fallback.run, call=call, reason="shadow"))
         cache = self._cache
-        key = None
-        if cache is not None:
-            # Routing rules decide about the memory, too: what may not answer may not have answered either.
-            key = cache.key(request, context.caller, self._router.route(request, context).candidates)
-        if cache is not None and key is not None:
-            kept = await cache.get(key, kind)
-            if kept is not None:
-                # The tokens are those of the answer; this request paid nothing.
-                return attrs.evolve(kept, cost=0.0, attempts=())
-        leave = self._enter(context)
+        key = None if cache is None else cache.key(request, context.caller, self._among(request, context))
+        if cache is None or key is None:
+            return await self._limited(call, kind, request, context, key)
+        kept: Result | None = await cache.get(key, kind)
+        if kept is None:
+
+            async def work() -> Result:
+                result = await self._limited(call, kind, request, context, key)
+                await cache.put(key, result)
+                return result
+
+            result, led = await cache.flights.run(key, work)
+            if led:
+                return result
+            kept = result
+        context.delivery.cached = True
+        return recalled(kept)
+
+    async def _limited(
+        self,
+        call: Callable[[Any, Flight], Awaitable[Result]],
+        kind: type[Result],
+        request: Any,
+        context: CallContext,
+        key: str | None,
+    ) -> Result:
+        """Answer what is not kept: under the limits, and with less if need be."""
+        settle = await self._admission.enter_request(request, context, partial(self._among, request, context))
         try:
-            result: Result = await self._fallback.run(request, context, call)
+            answer = await self._fallback.run(request, context, call)
+            return amended(answer, context) if self._hedging else answer
+        except LLMError as error:
+            if self._degradation is None:
+                raise
+            result: Result = await self._degradation.answer(
+                error,
+                request,
+                context,
+                ask=partial(self._fallback.run, context=context, call=call, reason="degradation"),
+                recall=partial(self._stale, key, kind),
+            )
+            return marked(result, context.delivery.degraded)
         finally:
-            if leave is not None:
-                leave()
-        if cache is not None and key is not None:
-            await cache.put(key, result)
-        return result
+            if settle is not None:
+                settle(context.bill.tokens, context.bill.cost)
 
     async def _call(self, hook: str, kind: type[Result], request: Any, flight: Flight) -> Result:
         candidate = flight.candidate
@@ -220,24 +269,67 @@ class Pipeline:
         wrong = defect(result, kind, request)
         if wrong is not None:
             raise UnknownError(f"provider {candidate.provider!r} returned {wrong} from {hook}")
-        flight.succeed()
-        return settled(result, candidate, tuple(flight.context.attempts))
+        flight.succeed(result.usage)
+        return settled(result, flight)
 
     async def _stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
-        leave = self._enter(context)
+        if self._shadowing is not None:
+            self._shadowing.cast(request, context, partial(self._fallback.run, call=self._call_whole, reason="shadow"))
+        cache = self._cache
+        key = None if cache is None else cache.key(request, context.caller, self._among(request, context))
+        kept = None if cache is None or key is None else await cache.get(key, ChatGenerationResult)
+        if kept is not None:
+            for batch in self._from_memory(kept, context):
+                yield batch
+            return
+        recorder = None if key is None else Recorder()
+        settle = await self._admission.enter_request(request, context, partial(self._among, request, context))
         try:
-            opened = await self._fallback.run(request, context, self._open)
+            opened = await self._opened(request, context, key)
+            if isinstance(opened, ChatGenerationResult):
+                for batch in self._from_memory(opened, context):
+                    yield batch
+                return
             async with aclosing(delivered(opened, context)) as batches:
                 async for batch in batches:
+                    if recorder is not None:
+                        recorder.add(batch)
                     yield batch
         finally:
-            if leave is not None:
-                leave()
+            if settle is not None:
+                settle(context.bill.tokens, context.bill.cost)
+        if recorder is not None and cache is not None and key is not None and not opened.flight.adapted:
+            candidate, delivery = opened.flight.candidate, context.delivery
+            whole = recorder.result(candidate.provider, candidate.model, delivery.cost, request)
+            if whole is not None and not delivery.degraded:
+                await cache.put(key, whole)
+
+    async def _opened(
+        self, request: GenerateRequest, context: CallContext, key: str | None
+    ) -> Opened | ChatGenerationResult:
+        """Return the stream of the first candidate that brings something; from the cache as a last step of degradation."""
+        try:
+            return await self._fallback.run(request, context, self._open, discard=discard)
+        except LLMError as error:
+            if self._degradation is None:
+                raise
+            return await self._degradation.answer(
+                error,
+                request,
+                context,
+                ask=partial(
+                    self._fallback.run, context=context, call=self._open, reason="degradation", discard=discard
+                ),
+                recall=partial(self._stale, key, ChatGenerationResult),
+            )
 
     async def _open(self, request: GenerateRequest, flight: Flight) -> Opened:
         """Start a stream and wait for its first list of chunks: until then it may be retried elsewhere."""
         candidate = flight.candidate
-        rest = self._registry.get(candidate.provider).hooks["apex_stream"](request, flight.context)
+        if request.stream:
+            rest = self._registry.get(candidate.provider).hooks["apex_stream"](request, flight.context)
+        else:
+            rest = self._emulated(request, flight)
         try:
             first: ChunkBatch | None = []
             while not first:
@@ -252,18 +344,47 @@ class Pipeline:
             await rest.aclose()
             raise
         flight.first_chunk()
-        return Opened(flight=flight, first=first, rest=rest, choices=request.options.n or 1)
+        return Opened(
+            flight=flight,
+            first=first,
+            rest=rest,
+            choices=request.options.n or 1,
+            prompt_tokens=request.estimated_prompt_tokens if self._hedging else 0,
+        )
 
-    def _enter(self, context: CallContext) -> Callable[[], None] | None:
-        if not self._limiter.active:
+    async def _emulated(self, request: GenerateRequest, flight: Flight) -> AsyncGenerator[ChunkBatch, None]:
+        """Stream the whole answer of a candidate that cannot stream."""
+        candidate = flight.candidate
+        result = await self._registry.get(candidate.provider).hooks["apex_generate"](request, flight.context)
+        wrong = defect(result, ChatGenerationResult, request)
+        if wrong is not None:
+            raise UnknownError(f"provider {candidate.provider!r} returned {wrong} from apex_generate")
+        for batch in replayed(result):
+            yield batch
+
+    def _among(self, request: Any, context: CallContext) -> tuple[Candidate, ...]:
+        """Return who could serve *request*.
+
+        Routing rules decide about the memory, too: what may not answer may not have answered either.
+        """
+        try:
+            return self._router.route(request, context).candidates
+        except ModelNotFoundError:
+            return ()
+
+    async def _stale(self, key: str | None, kind: type[Any]) -> Any:
+        if self._cache is None or key is None:
             return None
-        subjects = {"all": "all"}
-        if context.caller.user is not None:
-            subjects["user"] = context.caller.user
-        answer = self._limiter.enter(subjects)
-        if isinstance(answer, Refusal):
-            raise refusal(answer, context)
-        return partial(self._limiter.leave, answer)
+        kept = await self._cache.get_stale(key, kind)
+        return None if kept is None else recalled(kept)
+
+    @staticmethod
+    def _from_memory(kept: ChatGenerationResult, context: CallContext) -> list[ChunkBatch]:
+        delivery = context.delivery
+        delivery.provider, delivery.model = kept.provider, kept.model
+        delivery.usage, delivery.cost, delivery.cached = kept.usage, 0.0, True
+        delivery.finished = True
+        return replayed(kept)
 
 
 __all__ = ["Around", "Pipeline", "fold"]

@@ -13,6 +13,7 @@ from apex_llm_core.errors import ModelNotFoundError
 from apex_llm_core.models.candidates import Candidate, LiveFacts
 from apex_llm_core.models.requests import Request
 from apex_llm_core.plugin.registry import ProviderHandle, ProviderRegistry
+from apex_llm_core.policies.rollout import Flags, draw, subject_of
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -38,11 +39,13 @@ class Router:
         rules: Sequence[RouteConfig],
         live: Callable[[str, str], LiveFacts],
         forget: Callable[[str, str], None],
+        flags: Flags,
     ) -> None:
         self._registry = registry
         self._default_provider = manager.default_provider
         self._default_model = manager.default_model
         self._rules = tuple(rules)
+        self._flags = flags
         self._live = live
         self._forget = forget
         self._routes: dict[tuple[str, frozenset[str], str | None, int], Route] = {}
@@ -117,22 +120,50 @@ class Router:
                 and (rule.user is None or fnmatchcase(caller.user or "", rule.user))
                 and (rule.tier is None or fnmatchcase(caller.tier or "", rule.tier))
                 and (rule.role is None or rule.role in caller.roles)
+                and (rule.flag is None or self._flags.on(rule.flag, caller, context.request_id))
+                and (
+                    rule.percentage >= 100.0
+                    or draw(f"route {rule.name or number}", subject_of(caller, context.request_id)) < rule.percentage
+                )
             ):
                 return number
         return -1
 
+    def unable(self, request: Request, context: CallContext) -> list[tuple[Candidate, frozenset[str]]]:
+        """Return the candidates that the rules allow but that lack something, with the capabilities they lack."""
+        number = self._matching_rule(request, context) if self._rules else -1
+        try:
+            _, candidates = self._known(request, self._rules[number] if number >= 0 else None)
+        except ModelNotFoundError:
+            return []
+        found = []
+        for candidate in candidates:
+            lacking = self._lacking(candidate, request.needs)
+            if lacking:
+                found.append((candidate, lacking))
+        return found
+
+    def shadow(self, request: Request, context: CallContext) -> tuple[str, str | None] | None:
+        """Return the model and provider (None: any) that get a copy of *request*, None for nobody."""
+        number = self._matching_rule(request, context) if self._rules else -1
+        if number < 0:
+            return None
+        rule = self._rules[number]
+        if rule.shadow_model is None and rule.shadow_provider is None:
+            return None
+        if rule.shadow_percentage < 100.0:
+            lot = draw(f"shadow {rule.name or number}", context.request_id)
+            if lot >= rule.shadow_percentage:
+                return None
+        return rule.shadow_model or request.model, rule.shadow_provider
+
     def _find(self, request: Request, rule: RouteConfig | None) -> Route:
-        model = rule.to_model if rule is not None and rule.to_model is not None else request.model
-        provider = request.options.provider
-        if provider is not None:
-            candidates: tuple[Candidate, ...] = (self._enabled(provider).candidate(model, self._live, self._forget),)
-        else:
-            candidates = self._registry.candidates(model)
-        if rule is not None:
-            candidates = self._allowed(candidates, rule, model)
+        model, candidates = self._known(request, rule)
         able = tuple(c for c in candidates if self._registry.get(c.provider).serves(c, request.needs))
         if not able:
-            raise ModelNotFoundError(self._inability(model, candidates, request.needs), model=model, provider=provider)
+            raise ModelNotFoundError(
+                self._inability(model, candidates, request.needs), model=model, provider=request.options.provider
+            )
         return Route(
             model=model,
             candidates=able,
@@ -140,6 +171,20 @@ class Router:
             strategy=rule.strategy if rule is not None else None,
             rule=rule.name or None if rule is not None else None,
         )
+
+    def _known(self, request: Request, rule: RouteConfig | None) -> tuple[str, tuple[Candidate, ...]]:
+        """Return the model to serve with, and its candidates as far as *rule* allows them."""
+        model = rule.to_model if rule is not None and rule.to_model is not None else request.model
+        provider = request.options.provider
+        if provider is not None:
+            candidates: tuple[Candidate, ...] = (self._enabled(provider).candidate(model, self._live, self._forget),)
+        else:
+            candidates = self._registry.candidates(model)
+        return model, candidates if rule is None else self._allowed(candidates, rule, model)
+
+    def _lacking(self, candidate: Candidate, needs: frozenset[str]) -> frozenset[str]:
+        handle = self._registry.get(candidate.provider)
+        return frozenset(need for need in needs if not handle.serves(candidate, frozenset({need})))
 
     @staticmethod
     def _allowed(candidates: tuple[Candidate, ...], rule: RouteConfig, model: str) -> tuple[Candidate, ...]:
@@ -162,8 +207,7 @@ class Router:
     def _inability(self, model: str, candidates: Sequence[Candidate], needs: frozenset[str]) -> str:
         lacking = []
         for candidate in candidates:
-            handle: ProviderHandle = self._registry.get(candidate.provider)
-            missing = sorted(need for need in needs if not handle.serves(candidate, frozenset({need})))
+            missing = sorted(self._lacking(candidate, needs))
             lacking.append(f"{candidate.provider} lacks {', '.join(missing) or 'the combination'}")
         return f"model {model!r} cannot do {_words(needs)}: {'; '.join(lacking)}"
 

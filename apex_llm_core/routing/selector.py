@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from random import Random
 
+from apex_llm_core.config.schema import LoadBalancerConfig
+from apex_llm_core.context import CallContext
 from apex_llm_core.errors import PluginError
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models.candidates import Candidate, Turn
 from apex_llm_core.models.requests import Request
+from apex_llm_core.routing.decisions import Draft
 from apex_llm_core.routing.router import Route
 
 Select = Callable[[Request, Sequence[Candidate], Turn], Iterable[Candidate]]
 
 
 class PriorityStrategy:
-    """The built-in strategy: lower `priority` first, `weight` as the share among equals."""
+    """The built-in strategy: lower `priority` first, the load balancer's algorithm among equals."""
 
     @hookimpl
     def apex_select(self, request: Request, candidates: Sequence[Candidate], turn: Turn) -> Iterable[Candidate]:  # noqa: ARG002 - the hook's form
@@ -26,26 +28,40 @@ class PriorityStrategy:
 class Selector:
     """Ranks candidates; counts the requests of each model, which is all the memory strategies have."""
 
-    def __init__(self, strategies: Mapping[str, Select], default: str, random: Random) -> None:
+    def __init__(self, strategies: Mapping[str, Select], default: str, balancing: LoadBalancerConfig) -> None:
         self._strategies = strategies
         self._default = default
-        self._random = random
+        self._balance = balancing.algorithm
+        self._adaptive = balancing.adaptive
         self._sequences: dict[str, int] = {}
 
-    def rank(self, request: Request, route: Route) -> Iterator[Candidate]:
-        """Yield the candidates of *route*, best first; usually only the first is taken.
+    def rank(
+        self, request: Request, route: Route, context: CallContext, draft: Draft, *, dry: bool = False
+    ) -> Iterator[Candidate]:
+        """Yield the candidates of *route*, best first; usually only the first is taken. A *dry* run changes nothing.
 
         Raises:
             PluginError: the strategy failed, invented a candidate, or named one twice.
         """
+        strategy = route.strategy or self._default
         if len(route.candidates) == 1:
+            draft.route(route, strategy, None)
             return iter(route.candidates)
         sequence = self._sequences.get(route.model, 0)
-        self._sequences[route.model] = sequence + 1
-        return self._checked(request, route, Turn(sequence=sequence, random=self._random))
+        if not dry:
+            self._sequences[route.model] = sequence + 1
+        turn = Turn(
+            sequence=sequence,
+            random=draft.random,
+            balance=self._balance,
+            adaptive=self._adaptive,
+            now=context.clock(),
+            tokens=request.estimated_prompt_tokens if _tokens_matter(route) else 0,
+        )
+        draft.route(route, strategy, turn)
+        return self._checked(strategy, request, route, turn)
 
-    def _checked(self, request: Request, route: Route, turn: Turn) -> Iterator[Candidate]:
-        name = route.strategy or self._default
+    def _checked(self, name: str, request: Request, route: Route, turn: Turn) -> Iterator[Candidate]:
         seen: set[int] = set()
         try:
             for candidate in self._strategies[name](request, route.candidates, turn):
@@ -59,6 +75,11 @@ class Selector:
             raise
         except Exception as error:
             raise PluginError(f"apex_select failed: {type(error).__name__}: {error}", plugin=name) from error
+
+
+def _tokens_matter(route: Route) -> bool:
+    # Counting a prompt costs more than ranking it; only providers that tell what is left make it worth it.
+    return any(candidate.live.remaining_tokens is not None for candidate in route.candidates)
 
 
 __all__ = ["PriorityStrategy", "Select", "Selector"]

@@ -23,7 +23,7 @@ from apex_llm_core.models import (
     ResponseFormat,
     TextGenerationOptions,
 )
-from apex_llm_core.models.candidates import Candidate
+from apex_llm_core.models.candidates import Balance, Candidate
 from apex_llm_core.models.requests import CAPABILITIES
 from apex_llm_core.testing.runtime import make_candidate
 
@@ -66,9 +66,14 @@ _live = st.builds(
     attempts=st.integers(0, 10_000),
     latency=_seconds,
     time_to_first_chunk=_seconds,
+    peak_latency=_seconds,
     success_rate=st.none() | st.floats(0, 1),
-    breaker=st.sampled_from(["closed", "open", "half_open"]),
+    weight_factor=st.just(1.0) | st.floats(0.02, 1),
+    breaker=st.sampled_from(["closed", "open", "half_open", "disabled", "metrics_only", "forced_open"]),
     health=st.sampled_from(HealthState),
+    remaining_requests=st.none() | st.integers(0, 100),
+    remaining_tokens=st.none() | st.integers(0, 100_000),
+    remaining_until=st.sampled_from([0.0, 60.0]),
 )
 _candidates = st.builds(
     make_candidate,
@@ -94,6 +99,7 @@ pools = st.lists(_candidates, min_size=1, max_size=8).map(_named)
 #: Keys of `REQUESTS`.
 kinds = st.sampled_from(sorted(REQUESTS))
 sequences = st.integers(0, 20) | st.integers(0, 10**15)
+balances: st.SearchStrategy[Balance] = st.sampled_from(["weighted", "p2c", "least_busy"])
 seeds = st.integers(0, 10**6)
 
 #: Derandomized: the same examples everywhere, so that a plugin's tests do not turn red by themselves. The methods are
@@ -129,4 +135,4 @@ def graded(position: int) -> Candidate:
     )
 
 
-__all__ = ["REQUESTS", "examples", "graded", "kinds", "pools", "seeds", "sequences"]
+__all__ = ["REQUESTS", "balances", "examples", "graded", "kinds", "pools", "seeds", "sequences"]

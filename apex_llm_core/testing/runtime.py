@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from apex_llm_core.config.schema import FlagConfig
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ConfigurationError, nearest
 from apex_llm_core.interfaces import HttpClient
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import Event
+from apex_llm_core.models.info import Caller
+from apex_llm_core.policies.rollout import Flags
 from apex_llm_core.redaction import Secret
 from apex_llm_core.testing.clock import FakeClock
 
@@ -23,7 +26,7 @@ class FakeRuntime:
         clock: read by `clock`; a new `FakeClock` when absent.
         seed: of `random`.
         http: what `http` hands out; without one, asking for it fails, since the plugin was not expected to.
-        flags: the feature flags.
+        flags: the feature flags, as in the table of the configuration.
         environ: where ``env:`` references lead; the process's environment when absent.
     """
 
@@ -33,15 +36,24 @@ class FakeRuntime:
         clock: Callable[[], float] | None = None,
         seed: int = 0,
         http: HttpClient | None = None,
-        flags: Mapping[str, bool] | None = None,
+        flags: Mapping[str, bool | FlagConfig] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.clock: Callable[[], float] = FakeClock() if clock is None else clock
         self.random = Random(seed)
         self.events: list[Event] = []
-        self.flags: Mapping[str, bool] = flags or {}
+        self._flags = Flags(flags or {})
         self._http = http
         self._environ = os.environ if environ is None else environ
+
+    @property
+    def flags(self) -> Mapping[str, bool]:
+        """The feature flags by name; True are those that are on for everybody."""
+        return self._flags.settled
+
+    def flag(self, name: str, caller: Caller, request_id: str = "") -> bool:
+        """Return whether the feature flag *name* is on for *caller*."""
+        return self._flags.on(name, caller, request_id)
 
     @property
     def http(self) -> HttpClient:

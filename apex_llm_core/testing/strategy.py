@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
+from math import isfinite
 from random import Random
 from types import ModuleType
 from typing import Any, ClassVar
 
-import attrs
 import pytest
 from hypothesis import given
 
 from apex_llm_core.models import Candidate, HealthState, LiveFacts, Request, Turn
+from apex_llm_core.models.candidates import Balance, ScorePart
 from apex_llm_core.plugin.discovery import STRATEGIES, discover
 from apex_llm_core.plugin.manager import PluginManager
 from apex_llm_core.plugin.registrar import PluginRegistrar
 from apex_llm_core.plugin.validation import problems
-from apex_llm_core.testing.examples import REQUESTS, examples, graded, kinds, pools, seeds, sequences
+from apex_llm_core.routing.replaying import recorded, replay
+from apex_llm_core.testing.examples import REQUESTS, balances, examples, graded, kinds, pools, seeds, sequences
 from apex_llm_core.testing.guard import ConformanceBase
+from apex_llm_core.testing.recording import facts, record
 from apex_llm_core.testing.runtime import FakeRuntime, make_candidate
-
-
-def _facts(value: object) -> object:
-    """Return all that can be read of *value*, for comparison; what has no attributes stands for itself."""
-    cls = type(value)
-    if attrs.has(cls):
-        return cls, {a.name: _facts(getattr(value, a.name)) for a in attrs.fields(cls)}
-    if isinstance(value, Mapping):
-        return {key: _facts(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return cls, [_facts(item) for item in value]
-    if isinstance(value, Random):
-        return value.getstate()
-    slots = (name for base in cls.__mro__ for name in getattr(base, "__slots__", ()))
-    attributes = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
-    if attributes and not callable(value):
-        return cls, {name: _facts(item) for name, item in attributes.items()}
-    return value
 
 
 def _names(ranking: Sequence[Candidate]) -> list[str]:
     return [candidate.provider for candidate in ranking]
+
+
+def _is_part(value: object) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, float | int) and isfinite(value))
 
 
 class StrategyConformance(ConformanceBase):
@@ -60,6 +49,10 @@ class StrategyConformance(ConformanceBase):
     considers_health: ClassVar[bool] = False
     #: A candidate without prices never stands before one with prices, all else being equal.
     considers_price: ClassVar[bool] = False
+    #: Tells the parts of every candidate's score while somebody wants to know them (`Turn.note`), for decision records.
+    tells_scores: ClassVar[bool] = False
+    #: Goes by nothing in a request but its kind, needs and sizes, so that a ranking can be made again from its record.
+    replayable: ClassVar[bool] = True
     #: May leave candidates out; without it, a ranking holds all of them.
     may_exclude: ClassVar[bool] = False
 
@@ -79,9 +72,10 @@ class StrategyConformance(ConformanceBase):
         sequence: int = 0,
         seed: int = 0,
         strategy: Any = None,
+        **turn: Any,
     ) -> list[Candidate]:
         strategy = self.make_strategy() if strategy is None else strategy
-        return list(strategy.apex_select(request, candidates, Turn(sequence=sequence, random=Random(seed))))
+        return list(strategy.apex_select(request, candidates, Turn(sequence=sequence, random=Random(seed), **turn)))
 
     def _check(self, ranking: Sequence[Candidate], candidates: Sequence[Candidate]) -> None:
         given_ids = {id(candidate) for candidate in candidates}
@@ -176,11 +170,63 @@ class StrategyConformance(ConformanceBase):
         """
         strategy = self.make_strategy()
         order = [id(candidate) for candidate in candidates]
-        before = _facts(strategy), _facts(candidates)
+        before = facts(strategy), facts(candidates)
         self._rank(REQUESTS[kind], candidates, sequence=sequence, seed=seed, strategy=strategy)
         assert [id(candidate) for candidate in candidates] == order, "the list of candidates was reordered"
-        assert _facts(candidates) == before[1], "a candidate's facts were changed"
-        assert _facts(strategy) == before[0], "the strategy keeps something"
+        assert facts(candidates) == before[1], "a candidate's facts were changed"
+        assert facts(strategy) == before[0], "the strategy keeps something"
+
+    @examples
+    @given(kind=kinds, candidates=pools, sequence=sequences, seed=seeds, balance=balances)
+    def test_ranking_is_whole_however_load_is_spread(
+        self, kind: str, candidates: list[Candidate], sequence: int, seed: int, balance: Balance
+    ) -> None:
+        """Whatever spreads the load over equals, with and without adaptive weights, the rules of rankings hold.
+
+        Troubleshooting: leave equals to ``turn.shuffle``, ``turn.by_priority`` or ``turn.rank``, and take all they yield.
+        """
+        for adaptive in (True, False):
+            turn: dict[str, Any] = {"balance": balance, "adaptive": adaptive, "now": 1.0, "tokens": 1000}
+            self._check(self._rank(REQUESTS[kind], candidates, sequence=sequence, seed=seed, **turn), candidates)
+
+    @examples
+    @given(kind=kinds, candidates=pools, sequence=sequences, seed=seeds, balance=balances)
+    def test_telling_scores_changes_nothing(
+        self, kind: str, candidates: list[Candidate], sequence: int, seed: int, balance: Balance
+    ) -> None:
+        """The ranking is the same when somebody wants to know what it follows from; what is told are numbers and words.
+
+        Troubleshooting: draw nothing from ``turn.random`` for a note. Call ``turn.note(candidate, cost=...)`` with finite
+        numbers, short texts or None for what is unknown. With `tells_scores`, say something of every candidate given.
+        """
+        turn: dict[str, Any] = {"sequence": sequence, "seed": seed, "balance": balance}
+        notes: dict[int, dict[str, ScorePart]] = {}
+        silent = self._rank(REQUESTS[kind], candidates, **turn)
+        told = self._rank(REQUESTS[kind], candidates, notes=notes, **turn)
+        assert list(map(id, told)) == list(map(id, silent)), f"ranks {_names(told)}, and silently {_names(silent)}"
+        assert notes.keys() <= {id(candidate) for candidate in candidates}, "notes about others than the candidates"
+        for candidate in candidates:
+            parts = notes.get(id(candidate), {})
+            assert parts or not self.tells_scores, f"says nothing of {candidate.provider}; claimed with tells_scores"
+            for name, part in parts.items():
+                assert _is_part(part), f"the part {name!r} is {part!r}; expected a finite number, a text or None"
+
+    @examples
+    @given(kind=kinds, candidates=pools, sequence=sequences, seed=seeds, balance=balances)
+    def test_ranking_can_be_made_again_from_its_record(
+        self, kind: str, candidates: list[Candidate], sequence: int, seed: int, balance: Balance
+    ) -> None:
+        """The record of a decision, written as JSON and read again, leads another instance to the same ranking.
+
+        Troubleshooting: a record holds the facts of candidates, the turn, and of the request its kind, needs, estimated prompt
+        tokens, `max_tokens` and `n`. A strategy that goes by more sets `replayable` to False.
+        """
+        if not self.replayable:
+            pytest.skip("does not claim replayable")
+        turn: dict[str, Any] = {"sequence": sequence, "balance": balance, "now": 1.0, "tokens": 1000}
+        decision = record(self.make_strategy().apex_select, REQUESTS[kind], candidates, seed=seed, **turn)
+        again = replay(decision, self.make_strategy().apex_select)
+        assert again == recorded(decision), f"recorded {recorded(decision)}, ranked again {again}"
 
     @pytest.mark.parametrize("kind", sorted(REQUESTS))
     def test_one_candidate_is_its_own_ranking(self, kind: str) -> None:

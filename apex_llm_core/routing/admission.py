@@ -1,0 +1,162 @@
+"""Limits on the way of a request: of everybody, users and keys at its door, of providers and models at each attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import LLMError, QuotaExceededError, RateLimitError
+from apex_llm_core.models.candidates import Candidate
+from apex_llm_core.models.events import LimitRejected
+from apex_llm_core.models.requests import EmbedRequest, Request
+from apex_llm_core.policies.limits import Actual, Charge, Limiter, LimitStanding, Refusal, Ticket
+from apex_llm_core.policies.shared_limits import SharedLimiter
+from apex_llm_core.routing.flight import Settle
+
+_AT_THE_DOOR = frozenset({"all", "user", "key"})
+_OF_CANDIDATES = frozenset({"provider", "model"})
+
+
+class Admission:
+    """Asks the limits and reports what they refuse.
+
+    Args:
+        limiter: the limits, counted here or in a shared store.
+    """
+
+    def __init__(self, limiter: Limiter | SharedLimiter) -> None:
+        self._limiter = limiter
+        #: False when no limit concerns attempts.
+        self.active = limiter.active and not limiter.scopes.isdisjoint(_OF_CANDIDATES)
+        self._at_the_door = limiter.active and not limiter.scopes.isdisjoint(_AT_THE_DOOR)
+        #: Settlements in a shared store that are under way.
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def enter_request(
+        self, request: Request, context: CallContext, candidates: Callable[[], tuple[Candidate, ...]]
+    ) -> Settle | None:
+        """Admit a whole request; *candidates* tells who could serve it, for its price.
+
+        Raises:
+            RateLimitError: a limit is reached.
+            QuotaExceededError: a limit on money, or over a day or more, is reached.
+        """
+        if not self._at_the_door:
+            return None
+        caller = context.caller
+        subjects = {"all": "all"}
+        if caller.user is not None:
+            subjects["user"] = caller.user
+        if caller.key is not None:
+            subjects["key"] = caller.key
+        charge = self._charge(request, candidates() if self._limiter.counts_cost else ())
+        answer = await self._ask(subjects, charge, context, None)
+        if isinstance(answer, LLMError):
+            raise answer
+        return answer
+
+    async def enter_candidate(
+        self, request: Request, candidate: Candidate, context: CallContext
+    ) -> Settle | RateLimitError | QuotaExceededError:
+        """Admit one attempt at *candidate*; return what settles it, or why it is refused."""
+        subjects = {"provider": candidate.provider, "model": candidate.model}
+        return await self._ask(subjects, self._charge(request, (candidate,)), context, candidate)
+
+    def peek(self, request: Request, candidate: Candidate) -> str | None:
+        """Return why *candidate* would be refused now, None when it would not; shared limits are not asked."""
+        if not self.active or isinstance(self._limiter, SharedLimiter):
+            return None
+        subjects = {"provider": candidate.provider, "model": candidate.model}
+        refusal = self._limiter.peek(subjects, self._charge(request, (candidate,)))
+        return None if refusal is None else _words(refusal)
+
+    async def standing(self) -> list[LimitStanding]:
+        """Return what is used and left of every limit, by subject."""
+        limiter = self._limiter
+        return list(await limiter.standing() if isinstance(limiter, SharedLimiter) else limiter.standing())
+
+    async def close(self) -> None:
+        """Wait for settlements under way."""
+        while self._settling:
+            await asyncio.wait(set(self._settling))
+
+    async def _ask(
+        self, subjects: Mapping[str, str], charge: Charge, context: CallContext, candidate: Candidate | None
+    ) -> Settle | RateLimitError | QuotaExceededError:
+        limiter = self._limiter
+        if isinstance(limiter, SharedLimiter):
+            answer = await limiter.enter(subjects, charge)
+        else:
+            answer = limiter.enter(subjects, charge)
+        if isinstance(answer, Refusal):
+            self._tell(answer, context, shadow=False)
+            return _error(answer, candidate)
+        for refusal in answer.shadowed:
+            self._tell(refusal, context, shadow=True)
+        if isinstance(limiter, SharedLimiter):
+            return partial(self._settle_soon, limiter, answer)
+        return partial(_settle, limiter, answer)
+
+    def _charge(self, request: Request, candidates: tuple[Candidate, ...]) -> Charge:
+        limiter = self._limiter
+        if not limiter.counts_tokens and not limiter.counts_cost:
+            return Charge()
+        output = 0 if isinstance(request, EmbedRequest) else getattr(request.options, "max_tokens", None)
+        # The dearest of those that could serve: whichever does, the reservation is enough.
+        prices_in = [c.cost_per_input_token for c in candidates if c.cost_per_input_token is not None]
+        prices_out = [c.cost_per_output_token for c in candidates if c.cost_per_output_token is not None]
+        return Charge(
+            prompt_tokens=request.estimated_prompt_tokens,
+            output_tokens=output,
+            input_price=max(prices_in, default=None),
+            output_price=max(prices_out, default=None),
+        )
+
+    def _settle_soon(self, limiter: SharedLimiter, ticket: Ticket, tokens: int | None, cost: float | None) -> None:
+        # Whoever settles is on the way out, often cancelled; the store is told beside that.
+        actual = None if tokens is None else Actual(tokens=tokens, cost=cost)
+        task = asyncio.get_running_loop().create_task(_awaited(limiter.settle(ticket, actual)))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    @staticmethod
+    def _tell(refusal: Refusal, context: CallContext, *, shadow: bool) -> None:
+        context.emit(
+            LimitRejected(
+                request_id=context.request_id,
+                limit=refusal.limit,
+                subject=refusal.subject,
+                retry_after=refusal.retry_after,
+                shadow=shadow,
+            )
+        )
+
+
+def _settle(limiter: Limiter, ticket: Ticket, tokens: int | None, cost: float | None) -> None:
+    limiter.settle(ticket, None if tokens is None else Actual(tokens=tokens, cost=cost))
+
+
+async def _awaited(settlement: Awaitable[None]) -> None:
+    await settlement
+
+
+def _words(refusal: Refusal) -> str:
+    of = f" for {refusal.subject!r}" if refusal.subject else ""
+    if refusal.kind == "price_unknown":
+        return f"the configured limit {refusal.limit!r} counts money, and the price{of} is not known"
+    return f"the configured limit {refusal.limit!r} is reached{of}"
+
+
+def _error(refusal: Refusal, candidate: Candidate | None) -> RateLimitError | QuotaExceededError:
+    kind = QuotaExceededError if refusal.quota else RateLimitError
+    return kind(
+        _words(refusal),
+        provider=candidate.provider if candidate is not None else None,
+        model=candidate.model if candidate is not None else None,
+        retry_after=refusal.retry_after,
+    )
+
+
+__all__ = ["Admission"]

@@ -1,0 +1,112 @@
+"""Records of why the last requests went where they went.
+
+While a request is under way only raw facts are kept (`drafts`). A record is made of them when somebody reads it. Then, too, the
+strategy ranks once more, with the recorded facts and randomness, and tells the parts of its scores: requests that nobody asks
+about do not pay for them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+import attrs
+
+from apex_llm_core.context import CallContext
+from apex_llm_core.models.decisions import Decision
+from apex_llm_core.models.requests import Request
+from apex_llm_core.routing.drafts import Draft, KeptDraft
+from apex_llm_core.routing.replaying import Rank, scores
+
+_SEED_BITS = 32
+
+
+class DecisionLog:
+    """The records of the last requests.
+
+    Args:
+        keep: how many; 0: none are made.
+        random: where seeds are drawn, and the randomness of requests without a record.
+        strategies: by name, to find the parts of scores.
+        default: the configured strategy.
+        options: its settings, so that it can be made again.
+        scrub: masks the secrets in a text.
+    """
+
+    def __init__(
+        self,
+        keep: int,
+        *,
+        random: Random,
+        strategies: Mapping[str, Rank] | None = None,
+        default: str = "priority",
+        options: Mapping[str, Any] | None = None,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
+        self._default = default
+        self._options: Mapping[str, Any] = _scrubbed(options or {}, scrub)
+        self._random = random
+        self._strategies = strategies or {}
+        self._drafts: deque[KeptDraft] = deque(maxlen=keep)
+        self._nothing = Draft(random) if keep == 0 else None
+
+    def draft(self, request: Request, context: CallContext) -> Draft:
+        """Begin the record of a request; it is among the last from now on."""
+        if self._nothing is not None:
+            return self._nothing
+        draft = KeptDraft(request, context, self._random.getrandbits(_SEED_BITS), dry_run=False)
+        self._drafts.append(draft)
+        return draft
+
+    def dry_run(self, request: Request, context: CallContext) -> KeptDraft:
+        """Begin a record that is not kept, of what would become of a request that came now; the randomness stays as it is."""
+        coming = Random()
+        coming.setstate(self._random.getstate())
+        draft = KeptDraft(request, context, coming.getrandbits(_SEED_BITS), dry_run=True)
+        # Somebody will read it: the estimate is worth its time.
+        _ = request.estimated_prompt_tokens
+        return draft
+
+    def last(self, count: int | None = None) -> list[Decision]:
+        """Return the last *count* records, newest first; None: all that are kept."""
+        drafts = list(self._drafts)[::-1]
+        return [self.decision(draft) for draft in (drafts if count is None else drafts[: max(0, count)])]
+
+    def find(self, request_id: str) -> Decision | None:
+        """Return the record of a request, None when it is not kept (any more)."""
+        for draft in reversed(self._drafts):
+            if draft.request_id == request_id:
+                return self.decision(draft)
+        return None
+
+    def decision(self, draft: KeptDraft) -> Decision:
+        """Return the record of *draft* as it stands, with the parts of the scores where its strategies tell them."""
+        decision = draft.decision()
+        routes = tuple(
+            attrs.evolve(ranked, options=self._options) if ranked.strategy == self._default else ranked
+            for ranked in decision.routes
+        )
+        candidates = list(decision.candidates)
+        for number, ranked in enumerate(decision.routes):
+            rank = self._strategies.get(ranked.strategy)
+            parts = scores(decision, rank, number) if rank is not None else {}
+            for position, candidate in enumerate(candidates):
+                score = parts.get((candidate.provider, candidate.model))
+                if candidate.route == number and score is not None:
+                    candidates[position] = attrs.evolve(candidate, score=score)
+        return attrs.evolve(decision, routes=routes, candidates=tuple(candidates))
+
+
+def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {key: _scrubbed(item, scrub) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_scrubbed(item, scrub) for item in value)
+    return value
+
+
+__all__ = ["DecisionLog", "Draft", "KeptDraft"]

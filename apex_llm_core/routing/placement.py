@@ -1,0 +1,115 @@
+"""From the next candidate of a journey to one that breaker, bulkhead, limits and deadline admit."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from apex_llm_core.context import CallContext
+from apex_llm_core.errors import LLMError, ModelNotFoundError, RateLimitError
+from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
+from apex_llm_core.routing.admission import Admission
+from apex_llm_core.routing.bulkheads import wait_for_place
+from apex_llm_core.routing.governor import Governor
+from apex_llm_core.routing.journey import Journey, Place
+
+R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
+
+
+class Placement:
+    """Finds the next place for an attempt.
+
+    Args:
+        admission: the limits of providers and models.
+        governor: knows what can still be done in time.
+        wait: seconds a request waits when every provider is full.
+    """
+
+    def __init__(self, *, admission: Admission, governor: Governor, wait: float) -> None:
+        self._admission = admission
+        self._governor = governor
+        self._wait = wait
+
+    async def next(
+        self, journey: Journey[R], context: CallContext, *, other_than: str | None = None
+    ) -> Place[R] | None:
+        """Return the next place that breaker, bulkhead and limits admit, None at the end."""
+        while True:
+            place = journey.next(other_than=other_than)
+            if place is None and other_than is None:
+                place = journey.last_resort()
+                if place is None and journey.full and not journey.asked and self._wait:
+                    place = await self._wait_for_place(journey, context)
+            if place is None:
+                return None
+            if self._admission.active:
+                refusal = await self._admission.enter_candidate(place.request, place.candidate, context)
+                if isinstance(refusal, LLMError):
+                    place.give_up()
+                    journey.refused = refusal
+                    continue
+                place.settle = refusal
+            journey.asked = True
+            return place
+
+    async def next_in_time(
+        self, journey: Journey[R], context: CallContext, *, streamed: bool, other_than: str | None = None
+    ) -> Place[R] | None:
+        """Return the next place whose answer can be expected before the deadline."""
+        while (place := await self.next(journey, context, other_than=other_than)) is not None:
+            if self._governor.in_time(place.standing, context, streamed=streamed):
+                return place
+            place.give_up()
+        return None
+
+    async def _wait_for_place(self, journey: Journey[R], context: CallContext) -> Place[R] | None:
+        """Wait for room at a provider that was full."""
+        remaining = context.remaining()
+        until = context.clock() + (self._wait if remaining is None else min(self._wait, remaining))
+        while (rooms := journey.rooms()) and (left := until - context.clock()) > 0:
+            bulkhead = await wait_for_place(rooms, left)
+            if bulkhead is None:
+                return None
+            place = journey.take(bulkhead)
+            if place is not None:
+                return place
+        return None
+
+    async def renewed(
+        self, place: Place[R], error: LLMError, journey: Journey[R], context: CallContext
+    ) -> tuple[Place[R], int] | None:
+        """Pay for a retry at *place* and admit it once more; None when that cannot be."""
+        provider = place.candidate.provider
+        cost = self._governor.pay_retry(provider, error)
+        if cost is None:
+            return None
+        renewed = journey.renew(place)
+        if renewed is not None and self._admission.active:
+            refusal = await self._admission.enter_candidate(renewed.request, renewed.candidate, context)
+            if isinstance(refusal, LLMError):
+                renewed.give_up()
+                renewed = None
+            else:
+                renewed.settle = refusal
+        if renewed is None:
+            self._governor.refund_retry(provider, cost)
+            return None
+        return renewed, cost
+
+    @staticmethod
+    def nobody(request: R, journey: Journey[R]) -> LLMError:
+        """Return why nobody could be asked."""
+        if journey.refused is not None:
+            return journey.refused
+        if journey.full:
+            return RateLimitError(
+                "every provider of this model has as many calls in flight as it may have; raise [concurrency] max or wait",
+                model=request.model,
+            )
+        if journey.turned_away:
+            return journey.closed_to_all(request.model)
+        return ModelNotFoundError(
+            f"the strategy leaves out every candidate of model {request.model!r}", model=request.model
+        )
+
+
+__all__ = ["Placement"]
