@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import attrs
 
 from apex_llm_core.assembly import Generation
+from apex_llm_core.assembly.following import ConfigurationFiles
 from apex_llm_core.assembly.providers import provider_table
 from apex_llm_core.assembly.report import breaker_statuses, statistics
-from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider, watched_files
+from apex_llm_core.config.loading import checked_config, load_config, parse_config, parse_provider
 from apex_llm_core.config.schema import Config, ModelConfig, ProviderConfig
-from apex_llm_core.config.watching import FileWatcher, Snapshot
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import (
     ApexLLMError,
@@ -102,10 +102,7 @@ class LLMProviderManager:
         self._thread = 0
         #: Generations whose last requests are waited for.
         self._retired: dict[asyncio.Task[None], Generation] = {}
-        #: The files of the configuration as they were when they were read last, and the task that follows them.
-        self._files: tuple[Path, ...] = ()
-        self._seen: Snapshot | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._files = ConfigurationFiles()
         self._observers: dict[str, Callable[[Any], None]] = {}
         self._added: dict[str, tuple[object | None, ProviderConfig]] = {}
         self._prefix = secrets.token_hex(6)
@@ -130,16 +127,13 @@ class LLMProviderManager:
         async with self._changing:
             if self._generation is None:
                 self._generation = await self._make(self._source, None)
-        self._follow()
+        self._follow_files()
 
     async def close(self) -> None:
         """Stop all providers and release connections. Requests under way are not waited for."""
         if self._is_busy_outside(asyncio.get_running_loop()):
             raise RuntimeError(_ELSEWHERE)
-        following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
+        await self._files.forget()
         async with self._changing:
             generation, self._generation = self._generation, None
             for earlier in self._retired.values():
@@ -174,7 +168,7 @@ class LLMProviderManager:
             generation.bus.emit(
                 ConfigurationReloaded(providers=tuple(handle.get_name() for handle in generation.registry))
             )
-        self._follow()
+        self._follow_files()
 
     # -- generation --------------------------------------------------------------------------------------------------
 
@@ -478,27 +472,16 @@ class LLMProviderManager:
     def _is_busy_outside(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._loop is not loop and (self._generation is not None or self._changing.locked())
 
-    def _follow(self) -> None:
-        """Follow the files of the configuration in force, if that is wanted; nobody else's any more."""
-        following, self._following = self._following, None
-        if following is asyncio.current_task():
-            # It reloads, and looks at what is in force now by itself.
-            self._following = following
-            return
-        if following is not None:
-            following.cancel()
-        if self._started.config.manager.watch and self._files:
-            self._following = asyncio.get_running_loop().create_task(self._follow_files())
+    def _follow_files(self) -> None:
+        def interval() -> float:
+            config = self._started.config
+            return config.manager.watch if config.files else 0.0
 
-    async def _follow_files(self) -> None:
-        """Reload whenever the files have changed; one that cannot be used is told, and the old configuration stays."""
-        while (interval := self._started.config.manager.watch) and self._files:
-            await FileWatcher(self._files, interval, since=self._seen).changed()
-            try:
-                await self.reload()
-            except ApexLLMError as error:
-                generation = self._started
-                generation.bus.emit(ConfigurationRejected(message=generation.redactor.scrub(error.message)))
+        def rejected(error: ApexLLMError) -> None:
+            generation = self._started
+            generation.bus.emit(ConfigurationRejected(message=generation.redactor.scrub(error.message)))
+
+        self._files.follow(interval, self.reload, rejected)
 
     async def _make(self, source: ConfigSource, earlier: Generation | None) -> Generation:
         installed = Installed()
@@ -519,7 +502,6 @@ class LLMProviderManager:
         return generation
 
     async def _read(self, source: ConfigSource, installed: Installed) -> Config | None:
-        self._files = ()
         if isinstance(source, Config):
             return checked_config(source)
         if source is not None and not isinstance(source, (str, os.PathLike, Mapping)):
@@ -527,9 +509,7 @@ class LLMProviderManager:
         known = tuple(installed[EXTENSIONS])
         if isinstance(source, Mapping):
             return parse_config(source, extensions=known)
-        self._files = watched_files(source, environ=self._environ)
-        # Looked at before they are read, so that no change in between is missed.
-        self._seen = await asyncio.to_thread(Snapshot.of, self._files)
+        await self._files.look(source, self._environ)
         return await asyncio.to_thread(load_config, source, environ=self._environ, extensions=known)
 
     def _begin_stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:

@@ -1,218 +1,853 @@
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from typing import Literal
+import math
+from collections.abc import Callable
+from random import Random
 
 import attrs
 import pytest
-from hypothesis import settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from apex_llm_core.config.policies import BreakerConfig
+from apex_llm_core.config.schema import ManagerConfig
+from apex_llm_core.converters import dumps
 from apex_llm_core.errors import LLMErrorType
-from apex_llm_core.models.candidates import BreakerState
-from apex_llm_core.policies.breaker import CircuitBreaker, blames_provider
+from apex_llm_core.policies.breaker import BreakerRules, BreakerTransition, CircuitBreaker, blames_provider
+from apex_llm_core.policies.windows import CountWindow, TimeWindow
 from apex_llm_core.testing import FakeClock
 
 RESET = 30.0
-Change = tuple[BreakerState, BreakerState]
+SLOW = 60.0
+MODES = {
+    "disabled": CircuitBreaker.disable,
+    "metrics_only": CircuitBreaker.watch,
+    "forced_open": CircuitBreaker.isolate,
+}
 
 
-def make(clock: FakeClock, *, threshold: int = 3, permits: int = 1) -> tuple[CircuitBreaker, list[Change]]:
-    changes: list[Change] = []
-    breaker = CircuitBreaker(
-        threshold=threshold,
-        reset_timeout=RESET,
-        half_open_permits=permits,
-        clock=clock,
-        on_change=lambda previous, current: changes.append((previous, current)),
-    )
-    return breaker, changes
+@attrs.define(eq=False)
+class Scene:
+    """A breaker, its clock and the changes that were told."""
+
+    breaker: CircuitBreaker
+    clock: FakeClock
+    changes: list[tuple[str, str, str]]
+
+    def take(self) -> int:
+        permit = self.breaker.acquire()
+        assert permit is not None
+        return permit
+
+    def succeed(self, times: int = 1, seconds: float | None = None) -> None:
+        for _ in range(times):
+            self.breaker.success(self.take(), seconds)
+
+    def fail(self, times: int = 1, retry_after: float | None = None, seconds: float | None = None) -> None:
+        for _ in range(times):
+            self.breaker.failure(self.take(), retry_after=retry_after, seconds=seconds)
+
+    def trip(self) -> None:
+        while self.breaker.state != "open":
+            self.fail()
+
+    def half_open(self) -> int:
+        self.trip()
+        self.clock.advance(self.breaker.retry_after())
+        return self.take()
+
+    def recover(self) -> None:
+        self.clock.advance(self.breaker.retry_after())
+        while self.breaker.state != "closed":
+            self.succeed()
 
 
-def take(breaker: CircuitBreaker) -> int:
-    permit = breaker.acquire()
-    assert permit is not None
-    return permit
-
-
-def trip(breaker: CircuitBreaker, threshold: int = 3) -> None:
-    for _ in range(threshold):
-        breaker.failure(take(breaker))
-
-
-def half_open(*, permits: int = 1) -> tuple[CircuitBreaker, FakeClock, int]:
+def scene(**rules) -> Scene:
     clock = FakeClock()
-    breaker, _ = make(clock, permits=permits)
-    trip(breaker)
-    clock.advance(RESET)
-    return breaker, clock, take(breaker)
+    changes: list[tuple[str, str, str]] = []
+    breaker = CircuitBreaker(
+        BreakerRules(**{"threshold": 3, **rules}),
+        clock=clock,
+        on_change=lambda previous, current, reason: changes.append((previous, current, reason)),
+    )
+    return Scene(breaker, clock, changes)
 
 
-class TestRules:
+class TestInARow:
     def test_opens_at_the_threshold_and_not_before(self):
-        breaker, changes = make(FakeClock())
-        trip(breaker, 2)
-        assert breaker.state == "closed"
-        trip(breaker, 1)
-        assert breaker.state == "open"
-        assert changes == [("closed", "open")]
+        it = scene()
+        it.fail(2)
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.changes == [("closed", "open", "failures in a row")]
 
     def test_a_success_between_failures_begins_the_count_anew(self):
-        breaker, _ = make(FakeClock())
-        trip(breaker, 2)
-        breaker.success(take(breaker))
-        trip(breaker, 2)
-        assert breaker.state == "closed"
+        it = scene()
+        it.fail(2)
+        it.succeed()
+        it.fail(2)
+        assert it.breaker.state == "closed"
 
     def test_a_release_between_failures_does_not(self):
-        breaker, _ = make(FakeClock())
-        trip(breaker, 2)
-        breaker.release(take(breaker))
-        trip(breaker, 1)
-        assert breaker.state == "open"
-
-    def test_open_refuses_until_the_reset_timeout(self):
-        clock = FakeClock()
-        breaker, changes = make(clock)
-        trip(breaker)
-        clock.advance(RESET / 2)
-        assert breaker.acquire() is None
-        assert breaker.retry_after() == RESET / 2
-        clock.advance(RESET / 2)
-        assert breaker.retry_after() == 0.0
-        assert breaker.state == "open"
-        assert breaker.acquire() is not None
-        assert breaker.state == "half_open"
-        assert changes == [("closed", "open"), ("open", "half_open")]
-
-    def test_a_closed_breaker_has_nothing_to_wait_for(self):
-        breaker, _ = make(FakeClock())
-        assert breaker.retry_after() == 0.0
-
-    def test_half_open_admits_no_more_than_its_permits(self):
-        breaker, _, _ = half_open(permits=2)
-        assert breaker.acquire() is not None
-        assert breaker.acquire() is None
-        assert breaker.retry_after() == 0.0
-
-    def test_the_only_probe_closes(self):
-        breaker, _, probe = half_open()
-        breaker.success(probe)
-        assert breaker.state == "closed"
-
-    def test_all_probes_must_succeed(self):
-        breaker, _, first = half_open(permits=2)
-        breaker.success(first)
-        assert breaker.state == "half_open"
-        second = take(breaker)
-        assert breaker.acquire() is None
-        breaker.success(second)
-        assert breaker.state == "closed"
-
-    def test_one_failed_probe_opens_for_the_full_time_again(self):
-        breaker, clock, first = half_open(permits=2)
-        breaker.success(first)
-        clock.advance(7)
-        breaker.failure(take(breaker))
-        assert breaker.state == "open"
-        assert breaker.retry_after() == RESET
-
-    def test_a_cancelled_probe_gives_its_permit_back(self):
-        breaker, _, probe = half_open()
-        for _ in range(5):
-            assert breaker.acquire() is None
-            breaker.release(probe)
-            probe = take(breaker)
-        breaker.success(probe)
-        assert breaker.state == "closed"
+        it = scene()
+        it.fail(2)
+        it.breaker.release(it.take())
+        it.fail()
+        assert it.breaker.state == "open"
 
     def test_results_of_calls_from_before_the_opening_are_ignored(self):
-        clock = FakeClock()
-        breaker, _ = make(clock)
-        late = [take(breaker) for _ in range(4)]
-        trip(breaker)
-        breaker.success(late[0])
-        assert breaker.state == "open"
-        clock.advance(RESET)
-        probe = take(breaker)
-        breaker.success(late[1])
-        breaker.failure(late[2])
-        breaker.release(late[3])
-        assert breaker.state == "half_open"
-        assert breaker.acquire() is None
-        breaker.success(probe)
-        assert breaker.state == "closed"
+        it = scene()
+        late = [it.take() for _ in range(4)]
+        it.trip()
+        it.breaker.success(late[0])
+        assert it.breaker.state == "open"
+        it.clock.advance(RESET)
+        probe = it.take()
+        it.breaker.success(late[1])
+        it.breaker.failure(late[2])
+        it.breaker.release(late[3])
+        assert it.breaker.state == "half_open"
+        assert it.breaker.acquire() is None
+        it.breaker.success(probe)
+        assert it.breaker.state == "closed"
 
     def test_failures_before_the_opening_do_not_count_after_the_closing(self):
-        breaker, _, probe = half_open()
-        breaker.success(probe)
-        trip(breaker, 2)
-        assert breaker.state == "closed"
+        it = scene()
+        it.breaker.success(it.half_open())
+        it.fail(2)
+        assert it.breaker.state == "closed"
+
+
+class TestRates:
+    def test_the_share_of_failures_opens_at_its_rate(self):
+        it = scene(threshold=9, minimum_calls=4, window_size=8, failure_rate=0.25)
+        it.succeed(7)
+        it.fail()
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.changes == [("closed", "open", "failure rate")]
+
+    @pytest.mark.parametrize("calls", [10, 20, 30, 70, 100])
+    @pytest.mark.parametrize("tenths", range(1, 11))
+    def test_the_rate_is_met_exactly(self, calls, tenths):
+        it = scene(threshold=1000, minimum_calls=calls, window_size=calls, failure_rate=tenths / 10)
+        failures = calls * tenths // 10
+        it.succeed(calls - failures)
+        it.fail(failures - 1)
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.breaker.state == "open"
+
+    def test_fewer_calls_than_the_minimum_decide_nothing(self):
+        it = scene(threshold=99, minimum_calls=10)
+        it.fail(9)
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.breaker.state == "open"
+
+    def test_the_call_that_makes_them_enough_may_be_a_success(self):
+        it = scene(threshold=99, minimum_calls=10)
+        it.fail(9)
+        it.succeed()
+        assert it.changes == [("closed", "open", "failure rate")]
+
+    def test_old_calls_leave_a_window_of_calls(self):
+        it = scene(threshold=99, minimum_calls=1, window_size=4, failure_rate=0.75)
+        it.succeed(2)
+        for _ in range(20):
+            it.fail()
+            it.succeed()
+        assert it.breaker.state == "closed"
+        assert it.breaker.status().calls == 4
+
+    def test_old_calls_leave_a_window_of_time(self):
+        it = scene(threshold=99, minimum_calls=4, window="time", window_size=10, failure_rate=0.5)
+        it.fail(3)
+        it.clock.advance(9)
+        assert it.breaker.status().calls == 3
+        it.clock.advance(1)
+        assert it.breaker.status().calls == 0
+        it.fail(3)
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.breaker.state == "open"
+
+    def test_slow_is_longer_than_the_bound(self):
+        it = scene(minimum_calls=2)
+        it.succeed(9, seconds=SLOW)
+        assert it.breaker.status().slow_call_rate == 0
+        it = scene(minimum_calls=2)
+        it.succeed(2, seconds=SLOW + 1)
+        assert it.changes == [("closed", "open", "slow calls")]
+
+    def test_slow_failures_are_slow(self):
+        it = scene(threshold=9, failure_rate=1.0, minimum_calls=2, slow_call_rate=0.5)
+        it.succeed()
+        it.fail(seconds=SLOW + 1)
+        assert it.changes == [("closed", "open", "slow calls")]
+
+    def test_nothing_is_slow_without_a_bound(self):
+        it = scene(minimum_calls=1, slow_call_rate=0.1, slow_call_seconds=0)
+        it.succeed(9, seconds=1e9)
+        assert it.breaker.state == "closed"
+
+    def test_they_begin_anew_when_it_closes(self):
+        it = scene(threshold=99, minimum_calls=4)
+        it.trip()
+        assert it.breaker.status().failure_rate == 1
+        it.recover()
+        it.fail(3)
+        assert it.breaker.state == "closed"
+        assert it.breaker.status().calls == 3
+
+
+class TestOpen:
+    def test_refuses_until_the_reset_timeout(self):
+        it = scene()
+        it.trip()
+        it.clock.advance(RESET / 2)
+        assert it.breaker.acquire() is None
+        assert not it.breaker.admits()
+        assert it.breaker.retry_after() == RESET / 2
+        it.clock.advance(RESET / 2)
+        assert it.breaker.retry_after() == 0.0
+        assert it.breaker.admits()
+        # Nothing happens by itself, and asking whether something would happen is not asking for it.
+        assert it.breaker.state == "open"
+        assert it.breaker.acquire() is not None
+        assert it.changes[1:] == [("open", "half_open", "its time was over")]
+
+    def test_a_closed_breaker_has_nothing_to_wait_for(self):
+        assert scene().breaker.retry_after() == 0.0
+
+    def test_each_further_time_in_a_row_is_longer(self):
+        it = scene(max_open_time=100)
+        it.trip()
+        times = []
+        for _ in range(5):
+            times.append(it.breaker.retry_after())
+            it.clock.advance(times[-1])
+            it.fail()
+        assert times == [30, 60, 100, 100, 100]
+
+    def test_closing_alone_does_not_forget_it(self):
+        it = scene()
+        it.trip()
+        it.recover()
+        it.clock.advance(RESET - 1)
+        it.trip()
+        assert it.breaker.retry_after() == 2 * RESET
+
+    def test_staying_closed_as_long_as_it_was_open_does(self):
+        it = scene()
+        it.breaker.failure(it.half_open())
+        assert it.breaker.retry_after() == 2 * RESET
+        it.recover()
+        it.clock.advance(2 * RESET)
+        it.trip()
+        assert it.breaker.retry_after() == RESET
+
+    def test_huge_growth_is_bounded(self):
+        it = scene(open_time_growth=1e300, max_open_time=1e6)
+        it.trip()
+        for _ in range(3):
+            it.clock.advance(it.breaker.retry_after())
+            it.fail()
+        assert it.breaker.retry_after() == 1e6
+
+
+class TestHalfOpen:
+    def test_admits_no_more_than_its_permits(self):
+        it = scene(half_open_permits=2)
+        it.half_open()
+        assert it.breaker.admits()
+        it.take()
+        assert it.breaker.acquire() is None
+        assert not it.breaker.admits()
+        assert it.breaker.retry_after() == 0.0
+        assert it.breaker.status().permits_out == 2
+
+    def test_a_stampede_after_the_reset_gets_one_permit(self):
+        it = scene()
+        it.trip()
+        it.clock.advance(RESET)
+        assert sum(it.breaker.acquire() is not None for _ in range(1000)) == 1
+
+    def test_all_probes_must_succeed(self):
+        it = scene(half_open_permits=2)
+        it.breaker.success(it.half_open())
+        assert it.breaker.state == "half_open"
+        second = it.take()
+        assert it.breaker.acquire() is None
+        it.breaker.success(second)
+        assert it.changes[-1] == ("half_open", "closed", "probes succeeded")
+
+    def test_one_failed_probe_opens_it_anew(self):
+        it = scene(half_open_permits=2, open_time_growth=1)
+        it.breaker.success(it.half_open())
+        it.clock.advance(7)
+        it.fail()
+        assert it.changes[-1] == ("half_open", "open", "a probe failed")
+        assert it.breaker.retry_after() == RESET
+
+    def test_a_slow_probe_failed(self):
+        it = scene()
+        it.breaker.success(it.half_open(), SLOW + 1)
+        assert it.changes[-1] == ("half_open", "open", "a probe was slow")
+
+    def test_no_probe_is_slow_without_a_bound(self):
+        it = scene(slow_call_seconds=0)
+        it.breaker.success(it.half_open(), 1e9)
+        assert it.breaker.state == "closed"
+
+    def test_a_cancelled_probe_gives_its_permit_back(self):
+        it = scene()
+        probe = it.half_open()
+        for _ in range(5):
+            assert it.breaker.acquire() is None
+            it.breaker.release(probe)
+            probe = it.take()
+        it.breaker.success(probe)
+        assert it.breaker.state == "closed"
+
+    def test_a_probe_that_hangs_is_given_up_after_the_open_time(self):
+        it = scene()
+        hanging = it.half_open()
+        it.clock.advance(RESET - 1)
+        assert it.breaker.acquire() is None
+        it.clock.advance(1)
+        assert it.breaker.admits()
+        second = it.take()
+        assert it.breaker.acquire() is None
+        it.breaker.failure(hanging)
+        it.breaker.release(hanging)
+        assert it.breaker.state == "half_open"
+        assert it.breaker.acquire() is None
+        it.breaker.success(second)
+        assert it.breaker.state == "closed"
+
+    def test_a_provider_slower_than_the_open_time_is_found_well_in_the_end(self):
+        it = scene(reset_timeout=5, max_open_time=5)
+        out = [(it.half_open(), it.clock())]
+        # Somebody asks every second, and every answer takes 18.
+        while it.breaker.state == "half_open":
+            it.clock.advance(1)
+            for permit, since in [call for call in out if it.clock() - call[1] >= 18]:
+                out.remove((permit, since))
+                it.breaker.success(permit)
+            permit = it.breaker.acquire()
+            if permit is not None:
+                out.append((permit, it.clock()))
+            assert it.clock() < 1100
+        assert it.breaker.state == "closed"
+
+
+class TestAdvice:
+    def test_opens_for_just_that_time(self):
+        it = scene()
+        it.fail(retry_after=7)
+        assert it.changes == [("closed", "open", "retry_after")]
+        assert it.breaker.retry_after() == 7
+
+    def test_is_believed_for_an_hour_at_most(self):
+        it = scene()
+        it.fail(retry_after=math.inf)
+        assert it.breaker.retry_after() == 3600
+
+    @pytest.mark.parametrize("nothing", [None, 0.0, -5.0, math.nan])
+    def test_may_be_none(self, nothing):
+        it = scene()
+        it.fail(2, retry_after=nothing)
+        assert it.breaker.state == "closed"
+        it.fail(retry_after=nothing)
+        assert it.breaker.retry_after() == RESET
+
+    def test_does_not_grow(self):
+        it = scene()
+        for _ in range(5):
+            it.fail(retry_after=2)
+            assert it.breaker.retry_after() == 2
+            it.clock.advance(2)
+        it.fail()
+        assert it.changes[-1] == ("half_open", "open", "a probe failed")
+        assert it.breaker.retry_after() == RESET
+
+    def test_counts_as_any_failure_where_calls_mostly_succeed(self):
+        it = scene()
+        it.succeed(5)
+        it.fail(2, retry_after=7)
+        assert it.breaker.state == "closed"
+        it.fail(retry_after=7)
+        assert it.changes == [("closed", "open", "retry_after")]
+        assert it.breaker.retry_after() == 7
+
+    def test_four_outcomes_prove_nothing(self):
+        it = scene()
+        it.succeed(3)
+        it.fail(retry_after=7)
+        assert it.breaker.state == "open"
+
+    def test_the_proof_needs_half_of_the_outcomes(self):
+        it = scene(threshold=9)
+        it.succeed(3)
+        it.fail(3)
+        it.fail(retry_after=7)
+        assert it.breaker.state == "open"
+
+    def test_the_proof_is_of_the_last_ten_seconds(self):
+        it = scene()
+        it.succeed(50)
+        it.clock.advance(9)
+        it.fail(retry_after=7)
+        assert it.breaker.state == "closed"
+        it.clock.advance(1)
+        it.fail(retry_after=7)
+        assert it.breaker.state == "open"
+
+    def test_is_the_least_time_when_a_rule_opens_after_it(self):
+        it = scene()
+        it.succeed(5)
+        it.fail(retry_after=100)
+        it.fail(2)
+        assert it.changes == [("closed", "open", "failures in a row")]
+        assert it.breaker.retry_after() == 100
+
+    def test_is_forgotten_with_a_success(self):
+        it = scene()
+        it.succeed(5)
+        it.fail(retry_after=100)
+        it.succeed()
+        it.trip()
+        assert it.breaker.retry_after() == RESET
+
+    def test_never_shortens(self):
+        it = scene(minimum_calls=8, failure_rate=0.25)
+        it.succeed(6)
+        it.fail(retry_after=100)
+        it.fail(retry_after=1)
+        assert it.changes == [("closed", "open", "failure rate")]
+        assert it.breaker.retry_after() == 100
+
+    def test_late_advice_extends_the_time(self):
+        it = scene()
+        late = [it.take() for _ in range(4)]
+        it.fail(retry_after=10)
+        it.clock.advance(1)
+        it.breaker.failure(late[0], retry_after=3)
+        assert it.breaker.retry_after() == 9
+        it.breaker.failure(late[1], retry_after=20)
+        assert it.breaker.retry_after() == 20
+        it.breaker.failure(late[2])
+        assert it.breaker.retry_after() == 20
+        it.clock.advance(20)
+        it.breaker.success(it.take())
+        it.breaker.failure(late[3], retry_after=20)
+        assert it.breaker.state == "closed"
+
+    def test_of_a_probe_is_the_time_it_opens_for(self):
+        it = scene()
+        it.breaker.failure(it.half_open(), retry_after=3)
+        assert it.changes[-1] == ("half_open", "open", "retry_after")
+        assert it.breaker.retry_after() == 3
+
+
+def serve(it: Scene, seconds: float, answers: Callable[[], bool], *, per_second: int = 150) -> tuple[int, int, int]:
+    """Ask so often, each failure a 429 with Retry-After 1; return the requests, the calls and the answers."""
+    requests = calls = answered = 0
+    for _ in range(int(seconds * per_second)):
+        it.clock.advance(1 / per_second)
+        requests += 1
+        permit = it.breaker.acquire()
+        if permit is None:
+            continue
+        calls += 1
+        if answers():
+            answered += 1
+            it.breaker.success(permit, 0.02)
+        else:
+            it.breaker.failure(permit, retry_after=1.0)
+    return requests, calls, answered
+
+
+class TestTraffic:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_who_turns_away_one_in_five_goes_on_serving_the_others(self, seed):
+        it = scene(threshold=5)
+        random = Random(seed)
+        requests, calls, answered = serve(it, 600, lambda: random.random() >= 0.2)
+        assert calls > 0.9 * requests
+        assert answered > 0.9 * 0.8 * requests
+
+    def test_who_is_exhausted_is_left_alone_after_the_threshold(self):
+        it = scene(threshold=5)
+        serve(it, 20, lambda: True)
+        requests, calls, _ = serve(it, 0.9, lambda: False)
+        assert (requests, calls) == (135, 5)
+
+    def test_and_is_probed_once_for_each_advised_time(self):
+        it = scene(threshold=5)
+        serve(it, 20, lambda: True)
+        _, calls, _ = serve(it, 60, lambda: False)
+        assert 50 < calls <= 5 + 60
+        requests, calls, answered = serve(it, 10, lambda: True)
+        assert answered == calls > 0.85 * requests
+
+    def test_when_quiet_one_call_is_enough(self):
+        it = scene(threshold=5)
+        serve(it, 20, lambda: True)
+        it.clock.advance(60)
+        _, calls, _ = serve(it, 0.9, lambda: False)
+        assert calls == 1
 
 
 class TestForce:
     def test_gives_an_ordinary_permit_when_closed(self):
-        breaker, _ = make(FakeClock())
+        it = scene()
         for _ in range(3):
-            breaker.failure(breaker.force())
-        assert breaker.state == "open"
+            it.breaker.failure(it.breaker.force())
+        assert it.breaker.state == "open"
 
     def test_success_closes_an_open_breaker(self):
-        breaker, _ = make(FakeClock())
-        trip(breaker)
-        breaker.success(breaker.force())
-        assert breaker.state == "closed"
-        trip(breaker, 2)
-        assert breaker.state == "closed"
+        it = scene()
+        it.trip()
+        it.breaker.success(it.breaker.force())
+        assert it.changes[-1] == ("open", "closed", "a forced call succeeded")
+        it.fail(2)
+        assert it.breaker.state == "closed"
 
     def test_failure_does_not_prolong_the_open_time(self):
-        clock = FakeClock()
-        breaker, changes = make(clock)
-        trip(breaker)
-        clock.advance(10)
-        breaker.failure(breaker.force())
-        breaker.release(breaker.force())
-        assert breaker.retry_after() == RESET - 10
-        assert changes == [("closed", "open")]
+        it = scene()
+        it.trip()
+        it.clock.advance(10)
+        it.breaker.failure(it.breaker.force())
+        it.breaker.release(it.breaker.force())
+        assert it.breaker.retry_after() == RESET - 10
+        assert len(it.changes) == 1
+
+    def test_failure_with_advice_does(self):
+        it = scene()
+        it.trip()
+        it.breaker.failure(it.breaker.force(), retry_after=100)
+        assert it.breaker.retry_after() == 100
 
     def test_spends_no_probe(self):
-        breaker, _, probe = half_open()
-        forced = breaker.force()
-        breaker.failure(forced)
-        assert breaker.state == "half_open"
-        breaker.release(forced)
-        assert breaker.acquire() is None
-        breaker.success(probe)
-        assert breaker.state == "closed"
+        it = scene()
+        probe = it.half_open()
+        forced = it.breaker.force()
+        it.breaker.failure(forced, retry_after=100)
+        assert it.breaker.state == "half_open"
+        it.breaker.release(forced)
+        assert it.breaker.acquire() is None
+        it.breaker.success(probe)
+        assert it.breaker.state == "closed"
 
     def test_success_closes_a_half_open_breaker(self):
-        breaker, _, probe = half_open()
-        breaker.success(breaker.force())
-        assert breaker.state == "closed"
-        breaker.failure(probe)
-        trip(breaker, 2)
-        assert breaker.state == "closed"
+        it = scene()
+        probe = it.half_open()
+        it.breaker.success(it.breaker.force())
+        assert it.breaker.state == "closed"
+        it.breaker.failure(probe)
+        it.fail(2)
+        assert it.breaker.state == "closed"
 
     def test_takes_the_probe_that_is_due(self):
-        clock = FakeClock()
-        breaker, _ = make(clock)
-        trip(breaker)
-        clock.advance(RESET)
-        breaker.failure(breaker.force())
-        assert breaker.state == "open"
-        assert breaker.retry_after() == RESET
+        it = scene(open_time_growth=1)
+        it.trip()
+        it.clock.advance(RESET)
+        it.breaker.failure(it.breaker.force())
+        assert it.breaker.state == "open"
+        assert it.breaker.retry_after() == RESET
 
     def test_a_late_forced_result_is_ignored(self):
-        clock = FakeClock()
-        breaker, _ = make(clock)
-        trip(breaker)
-        forced = breaker.force()
-        clock.advance(RESET)
-        breaker.failure(take(breaker))
-        breaker.success(forced)
-        assert breaker.state == "open"
+        it = scene()
+        it.trip()
+        forced = it.breaker.force()
+        it.clock.advance(RESET)
+        it.fail()
+        it.breaker.success(forced)
+        assert it.breaker.state == "open"
+
+
+class TestModes:
+    def test_disabled_lets_everyone_pass_and_notes_nothing(self):
+        it = scene(mode="disabled")
+        assert it.breaker.state == "disabled"
+        it.fail(99, retry_after=60)
+        it.succeed(99, seconds=999)
+        status = it.breaker.status()
+        assert (status.calls, status.failure_rate, status.slow_call_rate, status.would_open) == (0, None, None, False)
+        assert (status.consecutive_failures, it.changes, it.breaker.admits()) == (0, [], True)
+
+    def test_metrics_only_lets_everyone_pass_and_tells(self):
+        it = scene(mode="metrics_only")
+        it.fail(2)
+        assert not it.breaker.status().would_open
+        it.fail()
+        status = it.breaker.status()
+        assert (status.state, status.calls, status.failure_rate, status.would_open) == ("metrics_only", 3, 1.0, True)
+        assert it.breaker.admits()
+        it.succeed()
+        assert not it.breaker.status().would_open
+        assert it.changes == []
+
+    def test_metrics_only_tells_what_advice_would_do(self):
+        it = scene(mode="metrics_only")
+        it.fail(retry_after=5)
+        assert it.breaker.status().would_open
+        it.clock.advance(5)
+        assert not it.breaker.status().would_open
+        it.succeed(5)
+        it.fail(retry_after=5)
+        assert not it.breaker.status().would_open
+
+    def test_isolated_it_refuses_even_by_force(self):
+        it = scene()
+        it.breaker.isolate()
+        it.clock.advance(1e6)
+        assert it.breaker.acquire() is None
+        assert it.breaker.force() is None
+        assert not it.breaker.admits()
+        assert it.breaker.retry_after() == math.inf
+
+    @pytest.mark.parametrize("state", MODES)
+    def test_closing_by_hand_ends_it(self, state):
+        it = scene()
+        MODES[state](it.breaker)
+        it.breaker.close()
+        assert it.changes == [("closed", state, "by hand"), (state, "closed", "by hand")]
+        it.trip()
+        assert it.breaker.state == "open"
+
+    @pytest.mark.parametrize("state", MODES)
+    def test_results_of_calls_from_before_are_ignored(self, state):
+        it = scene()
+        late = [it.take() for _ in range(9)]
+        MODES[state](it.breaker)
+        for permit in late:
+            it.breaker.failure(permit, retry_after=9)
+        it.breaker.success(-late[0])
+        status = it.breaker.status()
+        assert (status.state, status.calls, status.consecutive_failures) == (state, 0, 0)
+
+    def test_opened_by_hand_it_is_open_for_the_usual_time(self):
+        it = scene()
+        for _ in range(3):
+            it.breaker.open()
+        assert it.changes == [("closed", "open", "by hand")]
+        assert it.breaker.retry_after() == RESET
+        it.recover()
+        # It was nobody's fault.
+        it.trip()
+        assert it.breaker.retry_after() == RESET
+
+    def test_opening_by_hand_does_not_shorten(self):
+        it = scene()
+        it.fail(retry_after=100)
+        it.breaker.open()
+        assert it.breaker.retry_after() == 100
+
+    def test_opened_by_hand_against_its_mode_it_closes_into_it(self):
+        it = scene(mode="metrics_only")
+        it.breaker.open()
+        it.clock.advance(RESET)
+        it.succeed()
+        assert [current for _, current, _ in it.changes] == ["open", "half_open", "metrics_only"]
+
+    def test_closing_by_hand_begins_anew(self):
+        it = scene()
+        it.breaker.failure(it.half_open(), retry_after=100)
+        it.breaker.close()
+        it.fail(2)
+        it.breaker.close()
+        it.fail(2)
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.breaker.retry_after() == RESET
+
+
+class TestStatus:
+    def test_of_a_new_one(self):
+        status = scene().breaker.status()
+        assert attrs.asdict(status) == {
+            "state": "closed",
+            "reason": "",
+            "calls": 0,
+            "failure_rate": None,
+            "slow_call_rate": None,
+            "consecutive_failures": 0,
+            "retry_after": 0.0,
+            "times_opened": 0,
+            "permits_out": 0,
+            "would_open": False,
+            "history": (),
+        }
+
+    def test_tells_rates_and_counts(self):
+        it = scene()
+        it.succeed(2)
+        it.succeed(1, seconds=SLOW + 1)
+        it.fail()
+        status = it.breaker.status()
+        assert (status.calls, status.failure_rate, status.slow_call_rate) == (4, 0.25, 0.25)
+        assert status.consecutive_failures == 1
+
+    def test_an_open_one_tells_what_opened_it(self):
+        it = scene(window="time", window_size=10)
+        it.trip()
+        it.clock.advance(20)
+        status = it.breaker.status()
+        assert (status.state, status.reason, status.calls, status.failure_rate) == ("open", "failures in a row", 3, 1.0)
+        assert (status.consecutive_failures, status.retry_after, status.times_opened) == (3, RESET - 20, 1)
+
+    def test_counts_probes_under_way(self):
+        it = scene(half_open_permits=3)
+        it.half_open()
+        assert it.breaker.status().permits_out == 1
+        it.breaker.success(it.take())
+        assert it.breaker.status().permits_out == 1
+        it.breaker.release(it.take())
+        assert it.breaker.status().permits_out == 1
+
+    def test_keeps_the_last_twenty_changes(self):
+        it = scene()
+        for _ in range(15):
+            it.breaker.isolate()
+            it.clock.advance(1)
+            it.breaker.close()
+        status = it.breaker.status()
+        assert len(status.history) == 20
+        assert status.history[-1] == BreakerTransition(
+            at=1015.0, previous="forced_open", current="closed", reason="by hand"
+        )
+        assert status.history[0].at == 1005
+
+    def test_can_be_told_as_json(self):
+        it = scene()
+        it.trip()
+        assert '"history":[{"at":1000.0,"previous":"closed"' in dumps(it.breaker.status())
+
+    def test_reading_it_changes_nothing(self):
+        it = scene(window="time", window_size=10, threshold=99, minimum_calls=4)
+        it.fail(3)
+        for _ in range(3):
+            it.breaker.status()
+        it.fail()
+        assert it.breaker.state == "open"
+
+
+class TestAdopt:
+    def test_what_was_counted_stays(self):
+        it = scene()
+        it.fail(2)
+        it.breaker.adopt(BreakerRules(threshold=4))
+        it.fail()
+        assert it.breaker.status().calls == 3
+        assert it.breaker.state == "closed"
+        it.fail()
+        assert it.breaker.state == "open"
+
+    def test_another_window_begins_empty(self):
+        it = scene()
+        it.fail(2)
+        it.breaker.adopt(BreakerRules(threshold=3, window_size=50))
+        assert (it.breaker.status().calls, it.breaker.status().consecutive_failures) == (0, 2)
+        it.fail()
+        assert it.breaker.state == "open"
+
+    def test_an_open_breaker_stays_open_as_long_as_it_was_to_be(self):
+        it = scene()
+        it.trip()
+        it.clock.advance(10)
+        it.breaker.adopt(BreakerRules(threshold=3, reset_timeout=5))
+        assert it.breaker.retry_after() == RESET - 10
+        it.clock.advance(RESET - 10)
+        it.fail()
+        assert it.breaker.retry_after() == 5
+
+    def test_growth_stays_where_the_times_do(self):
+        it = scene()
+        it.trip()
+        it.breaker.adopt(BreakerRules(threshold=1))
+        it.clock.advance(RESET)
+        it.fail()
+        assert it.breaker.retry_after() == 2 * RESET
+
+    def test_what_is_slow_follows(self):
+        it = scene(minimum_calls=1)
+        it.breaker.adopt(BreakerRules(minimum_calls=1, slow_call_seconds=1))
+        it.succeed(seconds=2)
+        assert it.breaker.state == "open"
+
+    def test_other_permits_begin_with_the_next_probe(self):
+        it = scene()
+        probe = it.half_open()
+        it.breaker.adopt(BreakerRules(half_open_permits=2))
+        assert [it.take(), it.take()] != [probe, probe]
+        assert it.breaker.acquire() is None
+
+    def test_another_mode_changes_the_state(self):
+        it = scene()
+        it.trip()
+        it.breaker.adopt(BreakerRules(mode="metrics_only"))
+        it.breaker.adopt(BreakerRules(mode="disabled"))
+        it.breaker.adopt(BreakerRules())
+        assert it.changes[1:] == [
+            ("open", "metrics_only", "configuration"),
+            ("metrics_only", "disabled", "configuration"),
+            ("disabled", "closed", "configuration"),
+        ]
+
+    def test_what_was_done_by_hand_stays_under_the_same_mode(self):
+        it = scene()
+        it.breaker.isolate()
+        it.breaker.adopt(BreakerRules(threshold=1, window_size=7))
+        assert it.breaker.state == "forced_open"
+        assert len(it.breaker.status().history) == 1
+
+
+class TestRulesOfAConfiguration:
+    def test_are_those_of_both_tables(self):
+        manager = ManagerConfig(circuit_breaker_threshold=7, circuit_breaker_reset_timeout=11)
+        config = BreakerConfig(
+            mode="metrics_only",
+            window="time",
+            window_size=5,
+            minimum_calls=9,
+            failure_rate=0.1,
+            slow_call_rate=0.2,
+            slow_call_seconds=3,
+            half_open_permits=4,
+            open_time_growth=1.5,
+            max_open_time=99,
+        )
+        assert BreakerRules.of(manager, config) == BreakerRules(
+            mode="metrics_only",
+            threshold=7,
+            reset_timeout=11,
+            open_time_growth=1.5,
+            max_open_time=99,
+            half_open_permits=4,
+            window="time",
+            window_size=5,
+            minimum_calls=9,
+            failure_rate=0.1,
+            slow_call_rate=0.2,
+            slow_call_seconds=3,
+        )
+
+    def test_defaults_are_the_same(self):
+        assert BreakerRules.of(ManagerConfig(), BreakerConfig()) == BreakerRules()
+
+    def test_the_manager_can_switch_it_off(self):
+        config = BreakerConfig(mode="metrics_only")
+        assert BreakerRules.of(ManagerConfig(circuit_breaker_enabled=False), config).mode == "disabled"
+
+    def test_a_window_of_calls_can_hold_the_minimum(self):
+        assert BreakerRules.of(ManagerConfig(), BreakerConfig(window_size=10)).minimum_calls == 10
+
+    def test_the_longest_time_is_at_least_the_first(self):
+        rules = BreakerRules.of(ManagerConfig(circuit_breaker_reset_timeout=600), BreakerConfig())
+        assert rules.max_open_time == 600
 
 
 @pytest.mark.parametrize("error_type", LLMErrorType)
@@ -226,195 +861,53 @@ def test_every_error_type_has_its_blame(error_type):
     assert blames_provider(error_type) is (error_type.value not in callers)
 
 
-# -- the reference: the rules once more, with every call remembered by what it was and when, not by a number ----------------
+# -- windows ----------------------------------------------------------------------------------------------------------------
+
+OUTCOMES = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.3, 1.0, 1.7, 9.0, 300.0]), st.booleans(), st.booleans()), max_size=60
+)
 
 
-@attrs.define(eq=False)
-class Call:
-    kind: Literal["ordinary", "probe", "forced"]
-    era: int
-    permit: int
+def counted(window: CountWindow | TimeWindow) -> tuple[int, int, int]:
+    return window.calls, window.failures, window.slow
 
 
-@attrs.define(eq=False)
-class Reference:
-    threshold: int
-    permits: int
-    state: BreakerState = "closed"
-    era: int = 0
-    #: What the calls of this era came to, in order: True is success.
-    outcomes: tuple[bool, ...] = ()
-    probes_out: int = 0
-    closes_its_eyes_until: float = 0.0
-
-    def may(self, now: float) -> Literal["ordinary", "probe"] | None:
-        if self.state == "closed":
-            return "ordinary"
-        if self.state == "open":
-            if now < self.closes_its_eyes_until:
-                return None
-            self._enter("half_open")
-        return "probe" if self.probes_out + len(self.outcomes) < self.permits else None
-
-    def ended(self, call: Call, success: bool | None, now: float) -> None:
-        if call.era != self.era:
-            return
-        if call.kind == "forced":
-            if success:
-                self._enter("closed")
-            return
-        if call.kind == "probe":
-            self.probes_out -= 1
-        if success is None:
-            return
-        self.outcomes += (success,)
-        if call.kind == "probe":
-            if not success:
-                self._enter("open", now + RESET)
-            elif len(self.outcomes) == self.permits:
-                self._enter("closed")
-        elif len(self.outcomes) >= self.threshold and not any(self.outcomes[-self.threshold :]):
-            self._enter("open", now + RESET)
-
-    def _enter(self, state: BreakerState, until: float = 0.0) -> None:
-        self.state = state
-        self.era += 1
-        self.outcomes = ()
-        self.probes_out = 0
-        self.closes_its_eyes_until = until
+def expected(outcomes: list[tuple[float, bool, bool]]) -> tuple[int, int, int]:
+    return len(outcomes), sum(failed for _, failed, _ in outcomes), sum(slow for _, _, slow in outcomes)
 
 
-@attrs.define(eq=False)
-class Pair:
-    """The breaker and its reference, driven together."""
+class TestWindows:
+    @given(size=st.integers(1, 12), outcomes=OUTCOMES)
+    def test_the_last_calls(self, size, outcomes):
+        window = CountWindow(size)
+        for position, (_, failed, slow) in enumerate(outcomes):
+            window.add(0.0, failed, slow)
+            window.evict(1e9)
+            assert counted(window) == expected(outcomes[: position + 1][-size:])
 
-    breaker: CircuitBreaker
-    reference: Reference
-    clock: FakeClock
-    calls: tuple[Call, ...] = ()
+    @given(seconds=st.integers(1, 12), outcomes=OUTCOMES, idle=st.sampled_from([0.0, 1.0, 5.5, 1e6]))
+    def test_the_last_seconds(self, seconds, outcomes, idle):
+        window = TimeWindow(seconds)
+        now = 50.5
+        past: list[tuple[float, bool, bool]] = []
+        for step, failed, slow in outcomes:
+            now += step
+            window.add(now, failed, slow)
+            past.append((now, failed, slow))
+            assert counted(window) == expected([call for call in past if int(call[0]) > int(now) - seconds])
+        now += idle
+        window.evict(now)
+        assert counted(window) == expected([call for call in past if int(call[0]) > int(now) - seconds])
 
-    def ask(self, *, force: bool = False) -> None:
-        kind = self.reference.may(self.clock())
-        permit = self.breaker.force() if force else self.breaker.acquire()
-        if kind is None and not force:
-            assert permit is None
-        else:
-            assert permit is not None
-            if kind == "probe":
-                self.reference.probes_out += 1
-            self.calls += (Call(kind or "forced", self.reference.era, permit),)
-        self.check()
-
-    def end(self, position: int, success: bool | None) -> None:
-        call = self.calls[position]
-        self.calls = self.calls[:position] + self.calls[position + 1 :]
-        self.reference.ended(call, success, self.clock())
-        if success is None:
-            self.breaker.release(call.permit)
-        elif success:
-            self.breaker.success(call.permit)
-        else:
-            self.breaker.failure(call.permit)
-        self.check()
-
-    def wait(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.check()
-
-    def check(self) -> None:
-        assert self.breaker.state == self.reference.state
-        left = self.reference.closes_its_eyes_until - self.clock() if self.reference.state == "open" else 0.0
-        assert self.breaker.retry_after() == max(0.0, left)
-        probes = [call for call in self.calls if call.kind == "probe" and call.era == self.reference.era]
-        assert len(probes) <= self.reference.permits
-        if self.reference.state == "half_open" and not probes:
-            # No sequence of cancellations may leave it half-open with nothing left to ask with.
-            assert copy.copy(self.breaker).acquire() is not None
-
-    def fork(self) -> Pair:
-        clock = FakeClock(self.clock())
-        breaker = copy.copy(self.breaker)
-        breaker._clock = clock
-        breaker.on_change = lambda previous, current: None
-        return Pair(breaker, copy.copy(self.reference), clock, self.calls)
-
-
-def pair(threshold: int, permits: int) -> Pair:
-    clock = FakeClock(0.0)
-    breaker, _ = make(clock, threshold=threshold, permits=permits)
-    return Pair(breaker, Reference(threshold, permits), clock)
-
-
-def successors(before: Pair) -> Iterator[Pair]:
-    for force in (False, True):
-        after = before.fork()
-        after.ask(force=force)
-        yield after
-    for seconds in (RESET / 2, RESET):
-        after = before.fork()
-        after.wait(seconds)
-        yield after
-    alike: set[tuple[str, int]] = set()
-    for position, call in enumerate(before.calls):
-        # Calls of one kind and era are interchangeable.
-        if (call.kind, call.era) in alike:
-            continue
-        alike.add((call.kind, call.era))
-        for success in (True, False, None):
-            after = before.fork()
-            after.end(position, success)
-            yield after
-
-
-def walk(before: Pair, depth: int) -> int:
-    if not depth:
-        return 1
-    return sum(walk(after, depth - 1) for after in successors(before))
-
-
-@pytest.mark.parametrize(("threshold", "permits"), [(1, 1), (2, 2)])
-@pytest.mark.parametrize("start", ["closed", "open", "half_open"])
-def test_every_sequence_of_six_events_agrees_with_the_reference(start, threshold, permits):
-    first = pair(threshold, permits)
-    if start != "closed":
-        for _ in range(threshold):
-            first.ask()
-            first.end(0, success=False)
-    if start == "half_open":
-        first.wait(RESET)
-        first.ask()
-    assert first.breaker.state == start
-    # Four events are always possible; those that end a call come on top.
-    assert walk(first, 6) > 4**6
-
-
-class BreakerAgainstReference(RuleBasedStateMachine):
-    @initialize(threshold=st.integers(1, 4), permits=st.integers(1, 3))
-    def begin(self, threshold, permits):
-        self.pair = pair(threshold, permits)
-
-    @rule()
-    def acquire(self):
-        self.pair.ask()
-
-    @rule()
-    def force(self):
-        self.pair.ask(force=True)
-
-    @rule(seconds=st.sampled_from([0.0, 1.0, RESET / 2, RESET, 2 * RESET]))
-    def wait(self, seconds):
-        self.pair.wait(seconds)
-
-    @precondition(lambda self: self.pair.calls)
-    @rule(data=st.data(), success=st.sampled_from([True, False, False, False, None]))
-    def end(self, data, success):
-        self.pair.end(data.draw(st.integers(0, len(self.pair.calls) - 1)), success)
-
-    @invariant()
-    def agrees(self):
-        if hasattr(self, "pair"):
-            self.pair.check()
-
-
-BreakerAgainstReference.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestBreakerAgainstReference = BreakerAgainstReference.TestCase
+    @pytest.mark.parametrize("kind", [CountWindow, TimeWindow])
+    def test_cleared_they_are_as_new(self, kind):
+        window = kind(3)
+        for second in range(5):
+            window.add(float(second), True, True)
+        window.clear()
+        assert counted(window) == (0, 0, 0)
+        for second in range(5, 8):
+            window.add(float(second), True, False)
+        assert counted(window) == (3, 3, 0)
+        window.add(8.0, False, True)
+        assert counted(window) == (3, 2, 1)

@@ -379,3 +379,28 @@ def test_a_replayed_request_is_as_long_as_the_recorded_one(size, operation):
     replay(decision, Looking().apex_select)
     assert len(set(seen)) == 1
     assert len(seen) == 3
+
+
+def test_a_ranking_that_begins_after_the_pinned_one_failed_is_recorded_as_it_began():
+    log, pool = log_of(), candidates_of(*"abcdef")
+    for _ in range(20):
+        for candidate in pool:
+            candidate.live.weight_factor = 1.0
+        draft = log.draft(chat(), context_of())
+        turn = Turn(sequence=0, random=draft.random)
+        draft.route(route_of(pool), "s", turn)
+        draft.pinned(pool[0], "it answered this session before")
+        draft.taken(pool[0])
+        # While it was asked, others were found to fail.
+        for candidate in pool[1:4]:
+            candidate.live.weight_factor = 0.02
+        ranking = turn.by_priority(pool)
+        for candidate in ranking:
+            if candidate is not pool[0]:
+                draft.ranked(candidate)
+                # What changes after it began does not matter to it.
+                pool[5].live.weight_factor = 0.5
+        decision = log.last(1)[0]
+        assert by_provider(decision)["b"].facts["weight_factor"] == 0.02
+        assert by_provider(decision)["f"].facts["weight_factor"] == 1.0
+        assert replay(decision, PriorityStrategy().apex_select) == recorded(decision)

@@ -23,7 +23,7 @@ from apex_llm_core.observability.metrics import MetricsCollector
 from apex_llm_core.redaction import Redactor, Secret
 from apex_llm_core.testing import run_virtual
 
-EVENT = FellBack(from_provider="a", from_model="m", to_provider="b", to_model="m", error_type="unknown_error")
+EVENT = FellBack(from_provider="a", from_model="m", to_provider="b", to_model="m", error_type=LLMErrorType.UNKNOWN_ERROR)
 
 
 def finished(outcome="ok", **facts):
@@ -119,7 +119,7 @@ class TestMetrics:
             "count": 4,
         }
         assert embed["operation"] == "embed"
-        assert found["fallbacks"] == [{"from": "a", "to": "b", "count": 1}]
+        assert found["fallbacks"] == [{"from": "a", "to": "b", "count": 1, "reasons": {"unknown_error": 1}}]
         assert found["breaker_changes"] == [{"provider": "a", "model": "m", "count": 1}]
         assert found["limit_rejections"] == {"house": 1}
 

@@ -69,7 +69,12 @@ class TestBehindTheManager:
 
     def test_success_gives_credit_back(self, stage):
         script = [ServiceUnavailableError("down"), "fine"] * 20
-        scene = stage({"a": script}, providers={"a": {"retry_count": 1}}, retry={"quota": 14})
+        scene = stage(
+            {"a": script},
+            providers={"a": {"retry_count": 1}},
+            manager={"circuit_breaker_enabled": False},
+            retry={"quota": 14},
+        )
 
         async def body(manager):
             for _ in range(20):

@@ -78,6 +78,8 @@ def make_engine(
     decisions = DecisionLog(
         config.decisions.keep,
         random=runtime.random,
+        per_second=config.decisions.per_second,
+        default=config.manager.selection_strategy,
         strategies=strategies,
         options=config.manager.strategy_options,
         scrub=scrub,

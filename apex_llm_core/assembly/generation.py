@@ -69,6 +69,8 @@ class Generation:
         self.failures: list[PluginError] = []
         self._own_http: list[AiohttpClient] = []
         self._store: StateStore | None = None
+        #: The store is another generation's to close.
+        self._borrows = False
         self._schemes: dict[str, Callable[[str], Awaitable[Secret]]] = {}
         self.runtime = SharedRuntime(
             http=http or self._open_http(),
@@ -126,6 +128,8 @@ class Generation:
             self.balancer.settle()
             if earlier is not None:
                 self.loader.succeed(earlier.loader)
+                if self._borrows:
+                    self._borrows, earlier._borrows = False, True
         except BaseException:
             await self.shutdown()
             raise
@@ -140,7 +144,7 @@ class Generation:
             await engine.close()
         await self.loader.stop_all()
         self.sweeper.close()
-        for what in (self._store, *self._own_http):
+        for what in (None if self._borrows else self._store, *self._own_http):
             if what is not None:
                 try:
                     await what.close()
@@ -238,7 +242,16 @@ class Generation:
 
     async def _open_store(self) -> None:
         if self.config.manager.cache_enabled or self._counts_elsewhere():
-            state = self.config.state
+            state, earlier = self.config.state, self._earlier
+            if (
+                earlier is not None
+                and state.type == "memory"
+                and (state, self.config.cache) == (earlier.config.state, earlier.config.cache)
+                and earlier._store is not None  # noqa: SLF001 - same class
+            ):
+                # What is in memory is in no other place.
+                self._store, self._borrows = earlier._store, True  # noqa: SLF001 - same class
+                return
             registration = await self.loader.find("state_store", state.type, "state.type")
             await self.loader.make(registration, state.type, state, state.options, "state.options")
             factory = self.loader.hook("state_store", state.type, "apex_state_store")

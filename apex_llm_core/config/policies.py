@@ -57,7 +57,7 @@ class BreakerConfig:
         doc="Longer than this is slow: to the first chunk of a stream, to the end of a whole answer. 0: nothing is.",
     )
     half_open_permits: int = setting(1, low=1, doc="Requests that may probe at the same time, and must all succeed.")
-    open_time_growth: float = setting(2.0, low=1, doc="Each further time in a row it stays open this much longer.")
+    open_time_growth: float = setting(2.0, low=1, doc="Each further time in a row it stays open so many times as long.")
     max_open_time: float = setting(
         300.0, above=0, doc="The longest time open, in seconds; advice of the provider may be longer."
     )
@@ -223,6 +223,11 @@ class DecisionsConfig:
     """Records of why each request went where it went."""
 
     keep: int = setting(100, low=0, doc="The last this many are kept for decisions(); 0: none are made.")
+    per_second: int = setting(
+        100,
+        low=0,
+        doc="Records made in a second at most: with more requests, the first of each second have one. 0: all have.",
+    )
 
 
 __all__ = [

@@ -14,6 +14,8 @@ import attrs
 
 from apex_llm_core.models.info import HealthState
 
+#: So few candidates are looked through one by one.
+_FEW = 12
 #: How often a shuffle draws one by one before it sorts the rest; more than the attempts a request usually has.
 _SINGLE_DRAWS = 16
 #: Share of requests that go as drawn where the less loaded would come first.
@@ -138,22 +140,27 @@ class Turn:
         if len(candidates) <= 1:
             return iter(candidates)
         if max([candidate.live.remaining_until for candidate in candidates]) > self.now:
-            spent = set(filter(self._is_spent, candidates))
-            if spent and len(spent) < len(candidates):
-                rest = [candidate for candidate in candidates if candidate not in spent]
-                last = [candidate for candidate in candidates if candidate in spent]
+            rest, last = self._parted_by_rate_limits(candidates)
+            if rest and last:
                 if self.notes is not None:
                     for candidate in last:
                         self.note(candidate, rate_limit="spent")
                 return chain.from_iterable(map(self._spread, (rest, last)))
         return self._spread(candidates)
 
-    def _is_spent(self, candidate: Candidate) -> bool:
-        live = candidate.live
-        if live.remaining_until <= self.now:
-            return False
-        left = live.remaining_tokens
-        return live.remaining_requests == 0 or (left is not None and left < self.tokens)
+    def _parted_by_rate_limits(self, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+        """Return those that can take the request by what their providers told, and those that cannot."""
+        now, tokens = self.now, self.tokens
+        able, spent = [], []
+        for candidate in candidates:
+            live = candidate.live
+            left = live.remaining_tokens
+            told = live.remaining_until > now
+            if told and (live.remaining_requests == 0 or (left is not None and left < tokens)):
+                spent.append(candidate)
+            else:
+                able.append(candidate)
+        return able, spent
 
     def _spread(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         if self.adaptive:
@@ -239,9 +246,9 @@ class Turn:
     def by_priority(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         """Yield *candidates* by rising `priority`, equals as `shuffle` spreads them; lazy after each group."""
         priorities = [candidate.priority for candidate in candidates]
-        levels = sorted(set(priorities))
-        if len(levels) == 1:
+        if not priorities or min(priorities) == max(priorities):
             return self.shuffle(candidates)
+        levels = sorted(set(priorities))
         groups: dict[int, list[Candidate]] = {level: [] for level in levels}
         for priority, candidate in zip(priorities, candidates, strict=True):
             groups[priority].append(candidate)
@@ -251,9 +258,21 @@ class Turn:
         """Yield *pool* in random order by *weights*, all above zero."""
         draw = self.random.random
         count = len(weights)
+        if count <= _FEW:
+            # Usually the first place is all that is asked for, and there is little to look through.
+            left = draw() * sum(weights)
+            position = 0
+            while position < count - 1 and left >= weights[position]:
+                left -= weights[position]
+                position += 1
+            yield pool[position]
+            drawn = {position}
+            if count == 1:
+                return
+        else:
+            drawn = set()
         bounds = list(accumulate(weights))
         total, last = bounds[-1], count - 1
-        drawn: set[int] = set()
         # The first places, usually all that is asked for, cost no sort: passing over what was drawn before leaves the
         # law of the following draws as it is.
         for _ in range(_SINGLE_DRAWS):

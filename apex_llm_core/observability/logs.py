@@ -16,15 +16,21 @@ from loguru import logger
 from apex_llm_core.models.events import (
     AttemptFinished,
     BreakerChanged,
+    ConfigurationRejected,
     ConfigurationReloaded,
+    Degraded,
     Event,
     FellBack,
+    Hedged,
+    HedgeFinished,
     LimitRejected,
     PluginFailed,
     ProviderDeregistered,
     ProviderRegistered,
+    RequestAdapted,
     RequestFinished,
     RetryScheduled,
+    ShadowFinished,
 )
 from apex_llm_core.redaction import Redactor
 
@@ -32,14 +38,20 @@ _CORE = "apex_llm_core"
 _LEVELS: dict[type[Event], str] = {
     AttemptFinished: "DEBUG",
     BreakerChanged: "WARNING",
+    ConfigurationRejected: "ERROR",
     ConfigurationReloaded: "INFO",
+    Degraded: "WARNING",
     FellBack: "WARNING",
+    HedgeFinished: "INFO",
+    Hedged: "INFO",
     LimitRejected: "WARNING",
     PluginFailed: "ERROR",
     ProviderDeregistered: "INFO",
     ProviderRegistered: "INFO",
+    RequestAdapted: "WARNING",
     RequestFinished: "INFO",
     RetryScheduled: "INFO",
+    ShadowFinished: "DEBUG",
 }
 
 

@@ -11,13 +11,13 @@ from math import inf
 
 _SLOTS = 60
 #: Sums of money are binary fractions: a hair more than the limit is the limit.
-_HAIR = 1e-9
+HAIR = 1e-9
 
 
 class AmountWindow:
     """What one subject used and reserved."""
 
-    __slots__ = ("_amounts", "_per", "_width", "total")
+    __slots__ = ("_amounts", "_due", "_per", "_width", "total")
 
     def __init__(self, per: float, amounts: Mapping[int, float] | None = None) -> None:
         self._per = per
@@ -25,22 +25,29 @@ class AmountWindow:
         #: By number of the slot, oldest first.
         self._amounts: dict[int, float] = dict(sorted(amounts.items())) if amounts else {}
         self.total = sum(self._amounts.values())
+        #: When the oldest slot leaves the window.
+        self._due = self._leaves(next(iter(self._amounts))) if self._amounts else inf
 
     def evict(self, now: float) -> None:
         """Let go of what has left the window."""
+        if now < self._due:
+            return
         amounts = self._amounts
-        while amounts:
-            slot = next(iter(amounts))
-            if self._leaves(slot) > now:
-                return
+        self._due = inf
+        for slot in list(amounts):
+            leaves = self._leaves(slot)
+            if leaves > now:
+                self._due = leaves
+                break
             del amounts[slot]
-            # What is left is summed anew where nothing is: differences of binary fractions pile up.
-            self.total = sum(amounts.values()) if amounts else 0.0
+        # Summed anew, not subtracted from: differences of binary fractions pile up.
+        self.total = sum(amounts.values())
 
     def wait(self, amount: float, limit: float, now: float) -> float:
         """Return the seconds until *amount* fits under *limit*: 0 now, infinite when it never does."""
-        self.evict(now)
-        bound = limit * (1.0 + _HAIR)
+        if now >= self._due:
+            self.evict(now)
+        bound = limit * (1.0 + HAIR)
         if self.total + amount <= bound:
             return 0.0
         if amount > bound:
@@ -49,15 +56,21 @@ class AmountWindow:
         for slot, used in self._amounts.items():
             left -= used
             if left + amount <= bound:
-                return max(0.0, self._leaves(slot) - now)
+                return self._leaves(slot) - now
         return inf
 
     def add(self, amount: float, now: float) -> int:
         """Count *amount*; return the slot it is in, for `adjust`."""
-        slot = int(now // self._width)
+        slot = self.slot(now)
         self._amounts[slot] = self._amounts.get(slot, 0.0) + amount
         self.total += amount
+        if self._due == inf:
+            self._due = self._leaves(slot)
         return slot
+
+    def slot(self, now: float) -> int:
+        """Return the number of the slot that *now* is in."""
+        return int(now // self._width)
 
     def adjust(self, slot: int, difference: float) -> None:
         """Change what was counted in *slot*; nothing when it has left the window."""
@@ -69,9 +82,7 @@ class AmountWindow:
     def resets_in(self, now: float) -> float | None:
         """Return the seconds until something is given back, None when nothing is used."""
         self.evict(now)
-        for slot in self._amounts:
-            return max(0.0, self._leaves(slot) - now)
-        return None
+        return None if self._due == inf else self._due - now
 
     @property
     def amounts(self) -> Mapping[int, float]:
@@ -82,4 +93,4 @@ class AmountWindow:
         return (slot + 1) * self._width + self._per
 
 
-__all__ = ["AmountWindow"]
+__all__ = ["HAIR", "AmountWindow"]

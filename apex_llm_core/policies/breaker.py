@@ -4,44 +4,51 @@ Rules:
 
 1. `acquire` gives a permit or refuses; every permit comes back through exactly one of `success`, `failure` and `release`.
    `release` is for outcomes that say nothing about the provider: cancelled, or the caller's mistake.
-2. A permit is the number of the epoch it was given in. Every change of state begins a new epoch, and what comes back with a
-   permit of an older one is ignored: a call that began before the provider failed tells nothing about it now.
-3. Closed: everyone passes. It opens after `threshold` failures in a row, and, with `minimum_calls` in the window, when the share
-   of failures or of slow calls reaches its rate. Slow is longer than `slow_call_seconds`, failed or not.
-4. Open: everyone is refused for a time: `reset_timeout`, grown by `open_time_growth` for each time in a row that it opened before,
-   `max_open_time` at most. It half-opens with the first `acquire` after that; nothing happens by itself, so there is no timer
-   to own. Having stayed closed for as long as it was open last, it begins with `reset_timeout` anew.
-5. Half-open: at most `half_open_permits` probes are out or have succeeded at any time. One failure opens it; it closes only when
-   that many probes have succeeded. A released probe gives its permit to the next one. Probes that are still out after the
-   time for which it was open are given up, and there are new permits.
-6. Advice: a failure with `retry_after` opens it until then, without growth, and with an hour at most. Not, though, when the last ten
-   seconds prove that the candidate mostly serves (5 outcomes, half of them successes): then it is a failure like any other,
-   since who turns away one call in five still serves four. When another rule opens it, the advice is a floor of the time. Advice that
-   comes late extends the time: it speaks of the future, not of its call.
-7. By hand, or by `mode`: "disabled" lets everyone pass and records nothing; "metrics_only" lets everyone pass and records;
-   "forced_open" refuses everyone. They stay until they are changed.
+2. A permit is the number of the epoch it was given in. Every change of state begins a new epoch, and what comes back with
+   a permit of an older one is late and ignored: a call that began before the provider failed tells nothing about it now.
+3. Closed: everyone passes. It opens after `threshold` failures in a row, and when the share of failures or that of slow
+   calls in the window has reached its rate, once there are `minimum_calls`. Slow is longer than `slow_call_seconds`,
+   whether the call ended well or not.
+4. Open: everyone is refused for a time, `reset_timeout` at first. Each further time in a row it is `open_time_growth`
+   times as long, up to `max_open_time`; a breaker that stayed closed for as long as it was open last begins with the
+   first time again. The first `acquire` after the time half-opens it; nothing happens by itself, so there is no timer.
+5. Half-open: at most `half_open_permits` probes are out or have succeeded at any time. One failure, or one slow success,
+   opens it anew; it closes only when that many probes have succeeded. A released probe gives its permit to the next one.
+   Probes that hang keep others waiting no longer than the time of rule 4: then a new epoch begins with all its permits.
+   Each such epoch is twice as patient, lest a provider that needs longer for an answer be found late for ever.
+6. Advice is a failure's `retry_after`, an hour of it at most. It opens the breaker for that time, without growth. Not so
+   while the last ten seconds prove that the candidate mostly serves (of at least 5 outcomes, this one included, half are
+   successes): who turns away one call in five still serves four. Then the failure counts as any other, and its advice
+   is the time when it is the last of `threshold` in a row. When a rule opens the breaker for a shorter time than one of
+   the failures in a row before advised, that advice is heeded. Late advice extends the time of an open breaker: it is
+   about the future, not about its call.
+7. By hand or by `mode`: "disabled" lets everyone pass and takes note of nothing, "metrics_only" lets everyone pass and
+   goes on counting, "forced_open" refuses everyone. Nothing but a hand or another `mode` ends these.
 8. `force` is for the engine that finds all breakers open and would rather ask someone than no one. In an open or half-open
-   breaker its permit stands outside the counts: success closes the breaker, failure changes nothing, so that forced calls
-   neither prolong the time it is open nor spend the probes. Where `acquire` would give a permit, `force` gives that one; a
-   breaker that was opened by hand gives none.
+   breaker its permit stands outside the counts: success closes the breaker, failure changes nothing but what late advice
+   does, so that forced calls neither prolong the time nor spend the probes. Where `acquire` would give a permit, `force`
+   gives that one. What was opened by hand it does not pass.
 
 What happens (an empty cell changes nothing):
 
-=================  =============================  ============================  ========================================
-event              closed, metrics_only           open                          half_open
-=================  =============================  ============================  ========================================
-acquire            permit                         refused, or half_open and     permit while probes are left or overdue,
-                                                  permit when due               else refused
-success            in a row = 0; window; may open                               count + 1; closed when all succeeded;
-                   as slow (not metrics_only)                                   slow: as failure
-failure            in a row + 1; window; may open                               open
-                   (not metrics_only)
-failure with       as failure, or open until then longer advice extends it      open, at least until then
-`retry_after`      (not metrics_only)
-release                                                                         probe is given back
-forced success     as success                     closed                        closed
-forced failure     as failure
-=================  =============================  ============================  ========================================
+====================  ===================================  ======================  =========================================
+event                 closed (metrics_only: never opens)   open                    half_open
+====================  ===================================  ======================  =========================================
+acquire               permit                               refused, or half_open   permit while probes are left or when they
+                                                           and permit when due     are overdue, else refused
+success               in a row = 0, window + 1; open at a                          count + 1, closed when all succeeded;
+                      rate                                                         slow: open
+failure               in a row + 1, window + 1; open at                            open
+                      `threshold` or at a rate
+failure with advice   the same; open at once, unless it                            open for that time
+                      mostly serves
+release                                                                            probe is given back
+forced success        as success                           closed                  closed
+forced failure        as failure                           advice extends
+late failure                                               advice extends
+====================  ===================================  ======================  =========================================
+
+In the state "disabled" every call gets a permit, in "forced_open" none; results change nothing in either.
 """
 
 from __future__ import annotations
@@ -49,14 +56,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Literal
 
-import attrs
-
-from apex_llm_core.config.policies import BreakerConfig
-from apex_llm_core.config.schema import ManagerConfig
 from apex_llm_core.errors import LLMErrorType
 from apex_llm_core.models.candidates import BreakerState
+from apex_llm_core.policies.breaker_rules import (
+    BreakerMode,
+    BreakerReason,
+    BreakerRules,
+    BreakerStatus,
+    BreakerTransition,
+)
 from apex_llm_core.policies.windows import CountWindow, TimeWindow
 
 #: These would have failed at any provider; they say nothing about this one.
@@ -68,18 +77,20 @@ _CALLERS_MISTAKES = frozenset(
         LLMErrorType.CONTENT_FILTER_ERROR,
     }
 )
-#: Seconds. A provider may ask to be left alone for a day; within an hour somebody may have raised the quota.
-_LONGEST_ADVICE = 3600.0
-#: What proves that a candidate mostly serves: of at least so many outcomes, within so many seconds, half are successes.
+#: Seconds for which advice is believed (somebody may have raised the quota that was used up for the day) and for which a
+#: probe is waited for.
+_LONGEST = 3600.0
+#: What proves that a candidate mostly serves: so many outcomes within so many seconds, half of them successes.
 _PROOF_OUTCOMES = 5
-_PROOF_SECONDS = 10.0
-#: Outcomes kept for the proof; more would let a candidate that is exhausted live on its past.
-_PROOF_KEPT = 20
+_PROOF_SECONDS = 10
 _HISTORY = 20
 
-_Mode = Literal["enforce", "metrics_only", "disabled"]
-_STATE_OF: dict[_Mode, BreakerState] = {"enforce": "closed", "metrics_only": "metrics_only", "disabled": "disabled"}
-OnChange = Callable[[BreakerState, BreakerState, str], None]
+#: The state that is natural to a mode.
+_STATES: dict[BreakerMode, BreakerState] = {
+    "enforce": "closed",
+    "metrics_only": "metrics_only",
+    "disabled": "disabled",
+}
 
 
 def blames_provider(error_type: LLMErrorType) -> bool:
@@ -87,89 +98,14 @@ def blames_provider(error_type: LLMErrorType) -> bool:
     return error_type not in _CALLERS_MISTAKES
 
 
-@attrs.frozen(kw_only=True)
-class BreakerRules:
-    """What opens a breaker, and for how long. Times in seconds."""
-
-    mode: _Mode = "enforce"
-    #: Failures in a row that open it.
-    threshold: int = 5
-    reset_timeout: float = 30.0
-    open_time_growth: float = 2.0
-    max_open_time: float = 300.0
-    half_open_permits: int = 1
-    window: Literal["count", "time"] = "count"
-    #: Calls, or seconds.
-    window_size: int = 100
-    minimum_calls: int = 20
-    failure_rate: float = 0.5
-    slow_call_rate: float = 1.0
-    #: 0: nothing is slow.
-    slow_call_seconds: float = 60.0
-
-    @classmethod
-    def of(cls, manager: ManagerConfig, config: BreakerConfig) -> BreakerRules:
-        """Return the rules of a configuration."""
-        return cls(
-            mode=config.mode if manager.circuit_breaker_enabled else "disabled",
-            threshold=manager.circuit_breaker_threshold,
-            reset_timeout=manager.circuit_breaker_reset_timeout,
-            open_time_growth=config.open_time_growth,
-            # Nobody means the first time to be cut.
-            max_open_time=max(config.max_open_time, manager.circuit_breaker_reset_timeout),
-            half_open_permits=config.half_open_permits,
-            window=config.window,
-            window_size=config.window_size,
-            # A window of calls that never holds the minimum would decide nothing.
-            minimum_calls=min(config.minimum_calls, config.window_size)
-            if config.window == "count"
-            else config.minimum_calls,
-            failure_rate=config.failure_rate,
-            slow_call_rate=config.slow_call_rate,
-            slow_call_seconds=config.slow_call_seconds,
-        )
-
-
-@attrs.frozen(kw_only=True)
-class BreakerTransition:
-    """One change of state; `at` by the manager's clock."""
-
-    at: float
-    previous: BreakerState
-    current: BreakerState
-    reason: str
-
-
-@attrs.frozen(kw_only=True)
-class BreakerStatus:
-    """What a breaker tells of itself. Rates are None without calls in the window."""
-
-    state: BreakerState
-    #: Why it is in this state, empty at the beginning.
-    reason: str
-    #: Calls in the window.
-    calls: int
-    failure_rate: float | None
-    slow_call_rate: float | None
-    consecutive_failures: int
-    #: Seconds until somebody may be let through; 0 when it is not open, infinite when it was opened by hand.
-    retry_after: float
-    times_opened: int
-    #: Probes under way.
-    probes: int
-    #: Whether the rules would have opened it; tells something while it only watches.
-    would_open: bool
-    #: The last changes, oldest first.
-    history: tuple[BreakerTransition, ...]
-
-
 class CircuitBreaker:
     """Leaves a failing candidate alone for a while.
 
     Args:
-        rules: what opens it.
+        rules: what opens it, and for how long.
         clock: monotonic seconds.
-        on_change: told the previous state, the new one and the reason after each change; must not raise.
+        on_change: told the previous state, the new one and the reason after each change; must not raise, nor use the breaker
+            but to read it.
     """
 
     __slots__ = (
@@ -178,74 +114,87 @@ class CircuitBreaker:
         "_consecutive",
         "_epoch",
         "_history",
-        "_in_row",
-        "_last_open_time",
+        "_next_open_time",
+        "_open_time",
         "_open_until",
-        "_opened",
-        "_out",
-        "_passed",
+        "_patience",
         "_probes",
-        "_reason",
         "_recent",
         "_renew_at",
         "_rules",
         "_slow",
+        "_succeeded",
+        "_times_opened",
         "_window",
         "on_change",
+        "reason",
         "state",
     )
 
-    def __init__(self, rules: BreakerRules, *, clock: Callable[[], float], on_change: OnChange) -> None:
+    def __init__(
+        self,
+        rules: BreakerRules,
+        *,
+        clock: Callable[[], float],
+        on_change: Callable[[BreakerState, BreakerState, BreakerReason], None],
+    ) -> None:
         self._rules = rules
         self._slow = rules.slow_call_seconds or inf
         self._clock = clock
         #: May be replaced: whoever takes the breaker over is told from then on.
         self.on_change = on_change
         #: Read it freely, never write it. It stays "open" after its time until somebody asks.
-        self.state: BreakerState = _STATE_OF[rules.mode]
-        self._reason = ""
-        self._epoch = 1
-        self._consecutive = 0
-        self._window = _window_of(rules)
-        #: When the last calls ended, and whether they succeeded.
-        self._recent: deque[tuple[float, bool]] = deque(maxlen=_PROOF_KEPT)
-        #: Half-open: probes that may still be given out, are out, have succeeded.
-        self._probes = self._out = self._passed = 0
-        self._renew_at = inf
-        self._open_until = 0.0
-        self._last_open_time = 0.0
-        self._closed_at = -inf
-        #: How often it opened without having been closed long enough in between.
-        self._in_row = 0
-        self._opened = 0
+        self.state: BreakerState = _STATES[rules.mode]
+        #: Why it is in this state. Read it freely, never write it.
+        self.reason: BreakerReason = ""
         self._history: deque[BreakerTransition] = deque(maxlen=_HISTORY)
+        self._epoch = 1
+        #: Failures in a row.
+        self._consecutive = 0
+        self._window = _window(rules)
+        #: The proof that it mostly serves; unlike the window it outlives changes of state.
+        self._recent = TimeWindow(_PROOF_SECONDS)
+        #: Where the state is not "open": until when the failures in a row advised to leave it alone.
+        self._open_until = 0.0
+        self._times_opened = 0
+        #: How long it was open last by a rule, and would be next; 0 when that is forgotten.
+        self._open_time = 0.0
+        self._next_open_time = rules.reset_timeout
+        self._closed_at = -inf
+        #: Probes that may still be given out, and those that succeeded.
+        self._probes = 0
+        self._succeeded = 0
+        #: When probes that are out are given up, and how long that is after they were first to be had.
+        self._renew_at = 0.0
+        self._patience = 0.0
 
-    # -- permits -------------------------------------------------------------------------------------------------------
+    # -- permits -----------------------------------------------------------------------------------------------------------
 
     def acquire(self) -> int | None:
         """Return a permit for one call, None when the call must not be made."""
         state = self.state
-        if state == "closed" or state == "metrics_only" or state == "disabled":  # noqa: PLR1714 - the hot path
+        if state == "closed":
             return self._epoch
-        if state == "forced_open":
-            return None
-        now = self._clock()
         if state == "open":
+            now = self._clock()
             if now < self._open_until:
                 return None
             self._half_open(now)
-        elif not self._probes and now >= self._renew_at:
-            # Whoever is still out hangs, and must not keep the breaker half-open for ever.
-            self._epoch += 1
-            self._grant(now)
-        if not self._probes:
-            return None
+        elif state == "half_open":
+            if not self._probes:
+                now = self._clock()
+                if now < self._renew_at:
+                    return None
+                self._epoch += 1
+                self._patience = min(2 * self._patience, _LONGEST)
+                self._renew(now)
+        else:
+            return None if state == "forced_open" else self._epoch
         self._probes -= 1
-        self._out += 1
         return self._epoch
 
     def admits(self) -> bool:
-        """Return whether `acquire` would give a permit; changes nothing."""
+        """Tell whether `acquire` would give a permit; this changes nothing."""
         if self.state == "open":
             return self._clock() >= self._open_until
         if self.state == "half_open":
@@ -253,210 +202,231 @@ class CircuitBreaker:
         return self.state != "forced_open"
 
     def force(self) -> int | None:
-        """Return a permit in any state but "forced_open"."""
+        """Return a permit in every state but "forced_open"."""
         permit = self.acquire()
-        if permit is None and self.state != "forced_open":
-            return -self._epoch
-        return permit
+        return -self._epoch if permit is None and self.state != "forced_open" else permit
 
     def success(self, permit: int, seconds: float | None = None) -> None:
         """Take note that the call of *permit* succeeded.
 
         Args:
-            permit: what `acquire` gave.
-            seconds: to the first chunk of a stream, to the end of a whole answer; None says nothing.
+            permit: what was given for the call.
+            seconds: to the first chunk of a stream, to the end of a whole answer; None: not measured, hence not slow.
         """
-        if permit == self._epoch:
-            slow = seconds is not None and seconds > self._slow
-            if self.state == "disabled":
-                return
-            now = self._clock()
-            self._recent.append((now, True))
-            if self.state == "half_open":
-                self._probe_ended(now, slow=slow)
-                return
-            self._consecutive = 0
-            self._window.add(now, failed=False, slow=slow)
-            # Otherwise a success makes no share larger, but it may be the call that makes them count.
-            if slow or (self._window.failures and self._window.calls == self._rules.minimum_calls):
-                self._judge(now, 0.0)
-        elif permit == -self._epoch and self.state != "forced_open":
-            self._close("a forced call succeeded")
+        if permit != self._epoch:
+            if permit == -self._epoch:
+                self._close("a forced call succeeded")
+            return
+        state = self.state
+        if state == "disabled":
+            return
+        now = self._clock()
+        slow = seconds is not None and seconds > self._slow
+        self._recent.add(now, False, slow)
+        if state == "half_open":
+            self._succeeded += 1
+            if slow:
+                self._open(now, "a probe was slow")
+            elif self._succeeded == self._rules.half_open_permits:
+                self._close("probes succeeded")
+            return
+        self._consecutive = 0
+        self._open_until = 0.0
+        window = self._window
+        window.add(now, False, slow)
+        # A success may be the call that makes the window count, or comes when time has taken other successes.
+        if (window.failures or window.slow) and state == "closed":
+            verdict = self._verdict()
+            if verdict:
+                self._open(now, verdict)
 
     def failure(self, permit: int, *, retry_after: float | None = None, seconds: float | None = None) -> None:
         """Take note that the provider failed in the call of *permit*.
 
         Args:
-            permit: what `acquire` gave.
-            retry_after: seconds for which the provider wants to be left alone.
-            seconds: to the first chunk of a stream that broke later; None without one.
+            permit: what was given for the call.
+            retry_after: seconds for which the provider asked to be left alone.
+            seconds: to the first chunk of a stream that broke later; None: not measured, hence not slow.
         """
-        if self.state == "disabled":
+        state = self.state
+        if state == "disabled":
             return
         now = self._clock()
-        advice = min(retry_after or 0.0, _LONGEST_ADVICE)
+        advice = min(retry_after, _LONGEST) if retry_after is not None and retry_after > 0 else 0.0
         if permit != self._epoch:
-            if self.state == "open" and advice:
+            if advice and state == "open":
                 self._open_until = max(self._open_until, now + advice)
             return
-        self._recent.append((now, False))
-        if self.state == "half_open":
-            self._open(now, "retry_after" if advice else "a probe failed", advice, advised=bool(advice))
-            return
         slow = seconds is not None and seconds > self._slow
+        self._recent.add(now, True, slow)
+        if state == "half_open":
+            if advice:
+                self._open(now, "retry_after", advice)
+            else:
+                self._open(now, "a probe failed")
+            return
         self._consecutive += 1
-        self._window.add(now, failed=True, slow=slow)
-        if advice and self.state == "closed" and not self._mostly_serves(now):
-            self._open(now, "retry_after", advice, advised=True)
-        else:
-            self._judge(now, advice)
+        self._window.add(now, True, slow)
+        self._open_until = max(self._open_until, now + advice)
+        if state == "metrics_only":
+            return
+        verdict = self._verdict()
+        if advice and (verdict == "failures in a row" or not self._mostly_serves()):
+            self._open(now, "retry_after", advice)
+        elif verdict:
+            self._open(now, verdict)
 
     def release(self, permit: int) -> None:
         """Take note that the call of *permit* told nothing about the provider."""
         if permit == self._epoch and self.state == "half_open":
             self._probes += 1
-            self._out -= 1
 
-    # -- what it tells -------------------------------------------------------------------------------------------------
+    # -- what it tells -----------------------------------------------------------------------------------------------------
 
     def retry_after(self) -> float:
-        """Return the seconds until the provider may be asked again: 0 when it is not open, infinite when opened by hand."""
+        """Return the seconds until the provider may be asked: 0 when it is not open, infinite when it was opened by hand."""
         if self.state == "open":
             return max(0.0, self._open_until - self._clock())
         return inf if self.state == "forced_open" else 0.0
 
     def status(self) -> BreakerStatus:
         """Return what there is to know."""
-        window = self._window
-        window.evict(self._clock())
+        now, window = self._clock(), self._window
+        if self.state in {"closed", "metrics_only"}:
+            window.evict(now)
+        self._recent.evict(now)
         calls = window.calls
+        watches = self.state == "metrics_only"
+        probes = self._rules.half_open_permits - self._probes - self._succeeded if self.state == "half_open" else 0
         return BreakerStatus(
             state=self.state,
-            reason=self._reason,
+            reason=self.reason,
             calls=calls,
             failure_rate=window.failures / calls if calls else None,
             slow_call_rate=window.slow / calls if calls else None,
             consecutive_failures=self._consecutive,
             retry_after=self.retry_after(),
-            times_opened=self._opened,
-            probes=self._out,
-            would_open=bool(self._verdict()),
+            times_opened=self._times_opened,
+            permits_out=probes,
+            would_open=watches and (bool(self._verdict()) or (now < self._open_until and not self._mostly_serves())),
             history=tuple(self._history),
         )
 
-    # -- by hand -------------------------------------------------------------------------------------------------------
+    # -- by hand -----------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open it for the usual time."""
-        self._open(self._clock(), "by hand", 0.0, advised=False)
+        """Refuse everyone for `reset_timeout`, then probe as ever."""
+        self._open(self._clock(), "by hand", self._rules.reset_timeout)
 
     def isolate(self) -> None:
         """Refuse everyone until it is moved again."""
         self._move("forced_open", "by hand")
 
     def close(self) -> None:
-        """Close it and begin anew."""
-        self._close("by hand")
+        """Begin anew, closed."""
+        self._forget_growth()
+        self._move("closed", "by hand")
 
     def watch(self) -> None:
-        """Let everyone pass and go on counting."""
+        """Let everyone pass and count, until it is moved again."""
         self._move("metrics_only", "by hand")
 
     def disable(self) -> None:
-        """Let everyone pass and count nothing."""
+        """Let everyone pass and take note of nothing, until it is moved again."""
         self._move("disabled", "by hand")
 
     def adopt(self, rules: BreakerRules) -> None:
-        """Go on under other rules: state and history stay, and what was counted where the window is the same."""
+        """Go on with other *rules*.
+
+        State, history and the running time stay, and what was counted where the window is the same. Another `mode` changes
+        the state, and is stronger than a hand.
+        """
         before, self._rules = self._rules, rules
         self._slow = rules.slow_call_seconds or inf
-        if (before.window, before.window_size) != (rules.window, rules.window_size):
-            self._window = _window_of(rules)
-        if before.mode != rules.mode:
-            self._move(_STATE_OF[rules.mode], "configuration")
-        elif self.state == "half_open" and before.half_open_permits != rules.half_open_permits:
+        if (rules.window, rules.window_size) != (before.window, before.window_size):
+            self._window = _window(rules)
+        times = (rules.reset_timeout, rules.open_time_growth, rules.max_open_time)
+        if times != (before.reset_timeout, before.open_time_growth, before.max_open_time):
+            self._forget_growth()
+        if rules.mode != before.mode:
+            self._move(_STATES[rules.mode], "configuration")
+        elif self.state == "half_open" and rules.half_open_permits != before.half_open_permits:
             self._epoch += 1
-            self._grant(self._clock())
+            self._renew(self._clock())
 
-    # -- what decides --------------------------------------------------------------------------------------------------
+    # -- what decides ------------------------------------------------------------------------------------------------------
 
-    def _verdict(self) -> str:
-        """Return which rule is broken, empty for none."""
+    def _verdict(self) -> BreakerReason:
+        """Return which rule says that it should open, "" for none."""
         rules, window = self._rules, self._window
         if self._consecutive >= rules.threshold:
             return "failures in a row"
         calls = window.calls
         if calls >= rules.minimum_calls:
-            if window.failures and window.failures >= rules.failure_rate * calls:
+            # A quotient is rounded as the rate was; a product with the rate would not be: 0.1 * 30 is more than 3.
+            if window.failures / calls >= rules.failure_rate:
                 return "failure rate"
-            if window.slow and window.slow >= rules.slow_call_rate * calls:
+            if window.slow / calls >= rules.slow_call_rate:
                 return "slow calls"
         return ""
 
-    def _judge(self, now: float, floor: float) -> None:
-        if self.state == "closed":
-            verdict = self._verdict()
-            if verdict:
-                self._open(now, verdict, floor, advised=False)
+    def _mostly_serves(self) -> bool:
+        recent = self._recent
+        return recent.calls >= _PROOF_OUTCOMES and 2 * recent.failures <= recent.calls
 
-    def _mostly_serves(self, now: float) -> bool:
-        recent = [succeeded for at, succeeded in self._recent if at > now - _PROOF_SECONDS]
-        return len(recent) >= _PROOF_OUTCOMES and 2 * sum(recent) >= len(recent)
+    # -- changes -----------------------------------------------------------------------------------------------------------
 
-    def _probe_ended(self, now: float, *, slow: bool) -> None:
-        if slow:
-            self._open(now, "a probe was slow", 0.0, advised=False)
-            return
-        self._out -= 1
-        self._passed += 1
-        if self._passed == self._rules.half_open_permits:
-            self._close("probes succeeded")
-
-    def _open(self, now: float, reason: str, floor: float, *, advised: bool) -> None:
-        rules = self._rules
-        if advised:
-            seconds = floor
-        else:
-            if self.state == "closed" and now - self._closed_at >= self._last_open_time:
-                self._in_row = 0
-            grown: float = rules.reset_timeout * rules.open_time_growth ** min(self._in_row, 64)
-            seconds = max(floor, min(grown, rules.max_open_time))
-            self._in_row += 1
-            self._last_open_time = seconds
-        self._opened += 1
-        self._open_until = now + seconds
+    def _open(self, now: float, reason: BreakerReason, seconds: float | None = None) -> None:
+        """Open it for *seconds*, without growth; None: for the time that the rules make due."""
+        if self.state == "closed" and now - self._closed_at >= self._open_time:
+            self._forget_growth()
+        if seconds is None:
+            seconds = self._open_time = self._next_open_time
+            self._next_open_time = min(seconds * self._rules.open_time_growth, self._rules.max_open_time)
+        # Advice that is longer is heeded: that of this failure, of those before it, or the one it is already open by.
+        self._open_until = max(self._open_until, now + seconds)
+        self._times_opened += 1
         self._move("open", reason)
 
     def _half_open(self, now: float) -> None:
+        self._patience = max(self._open_time, self._rules.reset_timeout)
+        self._renew(now)
         self._move("half_open", "its time was over")
-        self._grant(now)
 
-    def _grant(self, now: float) -> None:
+    def _renew(self, now: float) -> None:
         self._probes = self._rules.half_open_permits
-        self._out = self._passed = 0
-        self._renew_at = now + max(self._last_open_time, self._rules.reset_timeout)
+        self._succeeded = 0
+        self._renew_at = now + self._patience
 
-    def _close(self, reason: str) -> None:
+    def _close(self, reason: BreakerReason) -> None:
         self._closed_at = self._clock()
-        self._move("closed", reason)
+        # Somebody may have opened by hand what the configuration does not enforce.
+        self._move(_STATES[self._rules.mode], reason)
 
-    def _move(self, state: BreakerState, reason: str) -> None:
+    def _forget_growth(self) -> None:
+        self._open_time = 0.0
+        self._next_open_time = self._rules.reset_timeout
+
+    def _move(self, state: BreakerState, reason: BreakerReason) -> None:
         previous, self.state = self.state, state
-        self._reason = reason
+        self.reason = reason
         self._epoch += 1
-        self._probes = self._out = self._passed = 0
+        if state != "open":
+            self._open_until = 0.0
         if state in {"closed", "metrics_only", "disabled"}:
             self._consecutive = 0
             self._window.clear()
         self._history.append(BreakerTransition(at=self._clock(), previous=previous, current=state, reason=reason))
-        self.on_change(previous, state, reason)
+        if state != previous:
+            self.on_change(previous, state, reason)
 
 
-def _window_of(rules: BreakerRules) -> CountWindow | TimeWindow:
+def _window(rules: BreakerRules) -> CountWindow | TimeWindow:
     return CountWindow(rules.window_size) if rules.window == "count" else TimeWindow(rules.window_size)
 
 
 __all__ = [
+    "BreakerReason",
     "BreakerRules",
     "BreakerStatus",
     "BreakerTransition",

@@ -11,112 +11,32 @@ Rules:
    `requests` admissions are kept; the next one may come when the oldest of them is `per` seconds old. (Token buckets and
    GCRA keep one number instead, and admit up to twice as many in a window.)
 4. Tokens and money per window: as told in `policies.amounts`. A request for which more is to be reserved than the limit is, only
-   because nobody said how long its answer may be, comes in when it is alone and its prompt fits.
+   because nobody said how long its answer may be, comes in when nothing else is counted and its prompt fits.
 5. In flight: what was counted by `enter` is freed by `settle`, once, however often it is called.
 6. A request whose price is not known is refused where money is counted: unknown is not free.
 7. A limit in shadow counts like any other and says what it would have refused; it refuses nobody.
 8. A subject of which nothing is in the window, and nothing in flight, leaves no trace.
+9. A limit goes by its name, its scope and its window: with other numbers, another pattern, or out of the shadow, it goes on with
+   what it counted. Who raises the budget of a day does not start the day anew.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Literal
-
-import attrs
 
 from apex_llm_core.config.policies import LimitConfig
-from apex_llm_core.policies.amounts import AmountWindow
+from apex_llm_core.policies.charges import Actual, Charge, Kind, LimitStanding, Refusal, Standing
+from apex_llm_core.policies.counts import Amounts, InFlight, Moments, Pace, standing
 
-Kind = Literal["requests", "tokens", "cost", "concurrent", "price_unknown"]
 #: Limits over so many seconds are quotas: waiting will not help the caller.
 _A_DAY = 86_400.0
-
-
-@attrs.frozen(kw_only=True)
-class Charge:
-    """What a request will use, by estimate. Prices per token; None is unknown, for `output_tokens` that nobody said."""
-
-    prompt_tokens: int = 0
-    output_tokens: int | None = 0
-    input_price: float | None = None
-    output_price: float | None = None
-
-    def tokens(self, assumed: int) -> int:
-        """Return prompt and answer; *assumed* is the length of an answer of which nobody said it."""
-        return self.prompt_tokens + (assumed if self.output_tokens is None else self.output_tokens)
-
-    def cost(self, output_tokens: int) -> float | None:
-        """Return the price of the prompt and *output_tokens*, None when a price that matters is not known."""
-        cost = 0.0
-        for tokens, price in ((self.prompt_tokens, self.input_price), (output_tokens, self.output_price)):
-            if tokens:
-                if price is None:
-                    return None
-                cost += tokens * price
-        return cost
-
-
-@attrs.frozen(kw_only=True)
-class Actual:
-    """What a request used; `cost` None when it is not known: then the reservation stays."""
-
-    tokens: int = 0
-    cost: float | None = 0.0
-
-
-_NOTHING = Charge()
-_UNUSED = Actual()
-
-
-@attrs.frozen(kw_only=True)
-class Refusal:
-    """What did not let a request in.
-
-    Several limits may refuse together; the one with the longest known wait is named.
-    """
-
-    #: The name of the limit.
-    limit: str
-    #: The provider, model, user or key whose share is used up; empty for the scope "all".
-    subject: str
-    #: Seconds until there is room, if nobody else comes first; None when waiting alone does not help.
-    retry_after: float | None
-    kind: Kind = "requests"
-    #: Used up for long: money, or a window of a day or more.
-    quota: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Standing:
-    """How much of one limit is used."""
-
-    limit: float
-    used: float
-    remaining: float
-
-
-@attrs.frozen(kw_only=True)
-class LimitStanding:
-    """How a limit stands for one subject."""
-
-    limit: str
-    scope: str
-    subject: str
-    #: Seconds.
-    per: float
-    shadow: bool
-    requests: Standing | None = None
-    tokens: Standing | None = None
-    cost: Standing | None = None
-    concurrent: Standing | None = None
-    #: Seconds until something is given back; None when nothing is used.
-    resets_in: float | None = None
+#: Of a request that is only counted.
+NOTHING = Charge()
+#: Of a request that was not made after all.
+UNUSED = Actual()
 
 
 class Held:
@@ -143,144 +63,44 @@ class Ticket:
         self.shadowed = shadowed
 
 
-class _Moments:
-    """Admissions of each subject within the last `per` seconds; at most `requests` moments each."""
-
-    __slots__ = ("_admitted", "_per", "_requests")
-
-    def __init__(self, requests: int, per: float) -> None:
-        self._requests = requests
-        self._per = per
-        # In the order of the subjects' last admission, so that the expired ones stand in front.
-        self._admitted: dict[str, deque[float]] = {}
-
-    def wait(self, subject: str, now: float) -> float:
-        """Return the seconds until *subject* may be admitted, 0 for now."""
-        moments = self._admitted.get(subject)
-        if moments is None or len(moments) < self._requests:
-            return 0.0
-        return max(0.0, moments[0] + self._per - now)
-
-    def admit(self, subject: str, now: float) -> None:
-        moments = self._admitted.pop(subject, None)
-        if moments is None:
-            moments = deque(maxlen=self._requests)
-        moments.append(now)
-        self._admitted[subject] = moments
-        # One comes, up to two go: the expired never pile up, and no single request pays for many of them.
-        for oldest in tuple(islice(self._admitted, 2)):
-            if self._admitted[oldest][-1] + self._per > now:
-                return
-            del self._admitted[oldest]
-
-    def used(self, subject: str, now: float) -> list[float]:
-        return [moment for moment in self._admitted.get(subject, ()) if moment + self._per > now]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._admitted)
-
-    def __len__(self) -> int:
-        return len(self._admitted)
-
-
-class _Amounts:
-    """An `AmountWindow` for each subject."""
-
-    __slots__ = ("_per", "_windows", "limit")
-
-    def __init__(self, limit: float, per: float) -> None:
-        self.limit = limit
-        self._per = per
-        # In the order of the subjects' last request.
-        self._windows: dict[str, AmountWindow] = {}
-
-    def wait(self, subject: str, amount: float, now: float) -> float:
-        window = self._windows.get(subject)
-        if window is None:
-            return 0.0 if amount <= self.limit else inf
-        return window.wait(amount, self.limit, now)
-
-    def empty(self, subject: str, now: float) -> bool:
-        window = self._windows.get(subject)
-        if window is None:
-            return True
-        window.evict(now)
-        return not window.total
-
-    def add(self, subject: str, amount: float, now: float) -> int:
-        window = self._windows.pop(subject, None)
-        if window is None:
-            window = AmountWindow(self._per)
-        self._windows[subject] = window
-        slot = window.add(amount, now)
-        for oldest in tuple(islice(self._windows, 2)):
-            if oldest != subject and self.empty(oldest, now):
-                del self._windows[oldest]
-        return slot
-
-    def adjust(self, subject: str, slot: int, difference: float) -> None:
-        window = self._windows.get(subject)
-        if window is not None:
-            window.adjust(slot, difference)
-
-    def standing(self, subject: str, now: float) -> tuple[Standing, float | None]:
-        window = self._windows.get(subject, AmountWindow(self._per))
-        window.evict(now)
-        return standing(self.limit, window.total), window.resets_in(now)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._windows)
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-
-class _InFlight:
-    """Requests in flight of each subject that has any."""
-
-    __slots__ = ("_counts", "most")
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._counts: dict[str, int] = {}
-
-    def full(self, subject: str) -> bool:
-        return self._counts.get(subject, 0) >= self.most
-
-    def admit(self, subject: str) -> None:
-        self._counts[subject] = self._counts.get(subject, 0) + 1
-
-    def free(self, subject: str) -> None:
-        left = self._counts[subject] - 1
-        if left:
-            self._counts[subject] = left
-        else:
-            del self._counts[subject]
-
-    def used(self, subject: str) -> int:
-        return self._counts.get(subject, 0)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._counts)
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-
 class Limit:
     """One configured limit, and what it counted here."""
 
-    __slots__ = ("_matches", "config", "cost", "in_flight", "moments", "scope", "tokens")
+    __slots__ = ("_matches", "_reserves", "config", "cost", "in_flight", "moments", "scope", "tokens")
 
     def __init__(self, config: LimitConfig) -> None:
         self.config = config
         self.scope = config.scope
+        self._reserves = config.tokens is not None or config.cost is not None
         everything = config.scope == "all" or config.match == "*"
         self._matches = None if everything else re.compile(fnmatch.translate(config.match)).match
-        self.moments = None if config.requests is None else _Moments(config.requests, config.per)
-        self.tokens = None if config.tokens is None else _Amounts(config.tokens, config.per)
-        self.cost = None if config.cost is None else _Amounts(config.cost, config.per)
-        self.in_flight = None if config.concurrent is None else _InFlight(config.concurrent)
+        self.moments = None if config.requests is None else Moments(config.requests, config.per, shadow=config.shadow)
+        self.tokens = None if config.tokens is None else Amounts(config.tokens, config.per)
+        self.cost = None if config.cost is None else Amounts(config.cost, config.per)
+        self.in_flight = None if config.concurrent is None else InFlight(config.concurrent)
+
+    @property
+    def identity(self) -> tuple[str, str, float]:
+        """What makes it the same limit after a reload, whatever else of its table changed."""
+        return (self.config.name, self.scope, self.config.per)
+
+    @property
+    def named_subject(self) -> str | None:
+        """The only subject it concerns, None when its pattern may match several."""
+        match = self.config.match
+        return None if set(match) & set("*?[") else match
+
+    def adopt(self, earlier: Limit) -> None:
+        """Go on with what *earlier* counted, together with it: requests in flight are still settled there."""
+        config = self.config
+        if config.requests is not None and earlier.moments is not None:
+            self.moments = Moments(config.requests, config.per, shadow=config.shadow, earlier=earlier.moments)
+        if config.tokens is not None and earlier.tokens is not None:
+            self.tokens = Amounts(config.tokens, config.per, earlier.tokens.windows)
+        if config.cost is not None and earlier.cost is not None:
+            self.cost = Amounts(config.cost, config.per, earlier.cost.windows)
+        if config.concurrent is not None and earlier.in_flight is not None:
+            self.in_flight = InFlight(config.concurrent, earlier.in_flight)
 
     def subject(self, subjects: Mapping[str, str]) -> str | None:
         """Return which of *subjects* is counted here, None when the limit does not concern the request."""
@@ -293,14 +113,14 @@ class Limit:
 
     def held(self, subject: str, charge: Charge) -> Held:
         """Return what is to be reserved for a request; infinite money when its price is not known."""
+        if not self._reserves:
+            return Held(self, subject, 0.0, 0.0)
         config = self.config
-        tokens = 0.0
-        cost: float | None = 0.0
-        if config.tokens is not None or config.cost is not None:
-            tokens = float(charge.tokens(config.assumed_output_tokens))
-        if config.cost is not None:
-            cost = charge.cost(int(tokens) - charge.prompt_tokens)
-        return Held(self, subject, tokens, inf if cost is None else cost)
+        output = charge.output_tokens
+        if output is None:
+            output = config.assumed_output_tokens
+        cost = 0.0 if config.cost is None else charge.cost(output)
+        return Held(self, subject, float(charge.prompt_tokens + output), inf if cost is None else cost)
 
     def refusal(self, subject: str, kind: Kind, wait: float | None) -> Refusal:
         """Return the refusal of this limit."""
@@ -309,8 +129,13 @@ class Limit:
         return Refusal(limit=self.config.name, subject=subject, retry_after=retry_after, kind=kind, quota=quota)
 
     def fits_alone(self, held: Held, charge: Charge) -> tuple[float, float]:
-        """Return tokens and money to reserve when nobody else is counted: no more than the limit if the prompt fits."""
+        """Return tokens and money to reserve when nothing else is counted.
+
+        No more than the limit, if the prompt fits and the rest is only assumed.
+        """
         tokens, cost = held.tokens, held.cost
+        if charge.output_tokens is not None:
+            return tokens, cost
         config = self.config
         if config.tokens is not None and charge.prompt_tokens <= config.tokens:
             tokens = min(tokens, float(config.tokens))
@@ -340,11 +165,10 @@ class Limiter:
         self.counts_cost = any(limit.cost is not None for limit in self._limits)
 
     def adopt(self, earlier: Limiter) -> None:
-        """Go on with what limits of *earlier* counted whose tables are the same."""
-        known = {limit.config: limit for limit in earlier._limits}
-        self._limits = tuple(known.get(limit.config, limit) for limit in self._limits)
+        """Go on with what the same limits of *earlier* counted."""
+        adopt(self._limits, earlier._limits)
 
-    def enter(self, subjects: Mapping[str, str], charge: Charge = _NOTHING) -> Ticket | Refusal:
+    def enter(self, subjects: Mapping[str, str], charge: Charge = NOTHING) -> Ticket | Refusal:
         """Count one request in every limit that concerns it, or say which one refuses; a refused request counts nowhere.
 
         Args:
@@ -369,7 +193,7 @@ class Limiter:
                 limit.in_flight.admit(subject)
         return Ticket(concerned, tuple(shadowed))
 
-    def peek(self, subjects: Mapping[str, str], charge: Charge = _NOTHING) -> Refusal | None:
+    def peek(self, subjects: Mapping[str, str], charge: Charge = NOTHING) -> Refusal | None:
         """Return what `enter` would refuse, None for nothing; counts nothing."""
         return self._ask(subjects, charge, self._clock())[1]
 
@@ -392,12 +216,16 @@ class Limiter:
 
     def leave(self, ticket: Ticket) -> None:
         """End *ticket* of a request that used nothing; it stays counted as a request."""
-        self.settle(ticket, _UNUSED)
+        self.settle(ticket, UNUSED)
 
     def standing(self) -> tuple[LimitStanding, ...]:
         """Return how every limit stands, for each subject of which anything is counted, and for those it names."""
         now = self._clock()
-        return tuple(_standing_of(limit, subject, now) for limit in self._limits for subject in _subjects_of(limit))
+        return tuple(
+            standing_of(limit, subject, now, limit.moments, limit.tokens, limit.cost)
+            for limit in self._limits
+            for subject in _subjects_of(limit)
+        )
 
     def _ask(
         self, subjects: Mapping[str, str], charge: Charge, now: float
@@ -411,7 +239,9 @@ class Limiter:
                 continue
             held = limit.held(subject, charge)
             concerned.append(held)
-            refused = _refused(limit, held, charge, now)
+            refused = refusal_of(limit, held, charge, now, limit.moments, limit.tokens, limit.cost)
+            if refused is None and limit.in_flight is not None and limit.in_flight.full(subject):
+                refused = limit.refusal(subject, "concurrent", None)
             if refused is None:
                 continue
             if limit.config.shadow:
@@ -421,81 +251,89 @@ class Limiter:
         return concerned, refusal, shadowed
 
 
-def _refused(limit: Limit, held: Held, charge: Charge, now: float) -> Refusal | None:
-    """Return the refusal of one limit, None when it admits; may lower what is reserved for a request that is alone."""
+def adopt(limits: Sequence[Limit], earlier: Sequence[Limit]) -> None:
+    """Let *limits* go on with what the same ones of *earlier* counted."""
+    known = {limit.identity: limit for limit in earlier}
+    for limit in limits:
+        found = known.get(limit.identity)
+        if found is not None:
+            limit.adopt(found)
+
+
+def refusal_of(
+    limit: Limit,
+    held: Held,
+    charge: Charge,
+    now: float,
+    moments: Pace | None,
+    tokens: Amounts | None,
+    cost: Amounts | None,
+) -> Refusal | None:
+    """Return why *limit* does not admit by what is counted in *moments*, *tokens* and *cost*, None when it does.
+
+    May lower what is reserved in *held* for a request that is alone. Requests in flight are not looked at.
+    """
     subject = held.subject
-    if limit.cost is not None and held.cost == inf:
+    if cost is not None and held.cost == inf:
         return limit.refusal(subject, "price_unknown", None)
-    longest, kind = 0.0, "requests"
-    if limit.moments is not None:
-        longest = limit.moments.wait(subject, now)
-    if limit.tokens is not None:
-        wait = limit.tokens.wait(subject, held.tokens, now)
-        if wait and limit.tokens.empty(subject, now):
+    longest = 0.0
+    kind: Kind = "requests"
+    if moments is not None:
+        longest = moments.wait(subject, now)
+    if tokens is not None:
+        wait = tokens.wait(subject, held.tokens, now)
+        if wait and tokens.empty(subject, now):
             held.tokens = limit.fits_alone(held, charge)[0]
-            wait = limit.tokens.wait(subject, held.tokens, now)
+            wait = tokens.wait(subject, held.tokens, now)
         if wait > longest:
             longest, kind = wait, "tokens"
-    if limit.cost is not None:
-        wait = limit.cost.wait(subject, held.cost, now)
-        if wait and limit.cost.empty(subject, now):
+    if cost is not None:
+        wait = cost.wait(subject, held.cost, now)
+        if wait and cost.empty(subject, now):
             held.cost = limit.fits_alone(held, charge)[1]
-            wait = limit.cost.wait(subject, held.cost, now)
+            wait = cost.wait(subject, held.cost, now)
         if wait > longest:
             longest, kind = wait, "cost"
-    if longest > 0.0:
-        return limit.refusal(subject, kind, longest)  # type: ignore[arg-type]
-    if limit.in_flight is not None and limit.in_flight.full(subject):
-        return limit.refusal(subject, "concurrent", None)
-    return None
-
-
-def standing(limit: float, used: float) -> Standing:
-    """Return how a limit stands of which *used* is counted."""
-    return Standing(limit=limit, used=used, remaining=max(0.0, limit - used))
+    return limit.refusal(subject, kind, longest) if longest > 0.0 else None
 
 
 def _subjects_of(limit: Limit) -> list[str]:
-    config = limit.config
     if limit.scope == "all":
         return [""]
     found: dict[str, None] = {}
-    if not set(config.match) & set("*?["):
-        found[config.match] = None
+    if limit.named_subject is not None:
+        found[limit.named_subject] = None
     for known in (limit.moments, limit.tokens, limit.cost, limit.in_flight):
         if known is not None:
             found.update(dict.fromkeys(known))
-    return list(found)
+    # A pattern that a reload changed may not concern all of them any more.
+    return [subject for subject in found if limit.subject({limit.scope: subject}) is not None]
 
 
-def _standing_of(limit: Limit, subject: str, now: float) -> LimitStanding:
-    config = limit.config
-    requests = tokens = cost = concurrent = None
+def standing_of(
+    limit: Limit, subject: str, now: float, moments: Pace | None, tokens: Amounts | None, cost: Amounts | None
+) -> LimitStanding:
+    """Return how *limit* stands for *subject* by what is counted in *moments*, *tokens* and *cost*."""
     resets: list[float] = []
-    if limit.moments is not None and config.requests is not None:
-        moments = limit.moments.used(subject, now)
-        requests = standing(config.requests, len(moments))
-        resets += [moments[0] + config.per - now] if moments else []
-    if limit.tokens is not None:
-        tokens, reset = limit.tokens.standing(subject, now)
-        resets += [] if reset is None else [reset]
-    if limit.cost is not None:
-        cost, reset = limit.cost.standing(subject, now)
-        resets += [] if reset is None else [reset]
-    if limit.in_flight is not None:
-        concurrent = standing(limit.in_flight.most, limit.in_flight.used(subject))
+    counted: list[Standing | None] = []
+    for counts in (moments, tokens, cost):
+        one, reset = (None, None) if counts is None else counts.standing(subject, now)
+        counted.append(one)
+        if reset is not None:
+            resets.append(reset)
+    config, in_flight = limit.config, limit.in_flight
     return LimitStanding(
         limit=config.name,
         scope=config.scope,
         subject=subject,
         per=config.per,
         shadow=config.shadow,
-        requests=requests,
-        tokens=tokens,
-        cost=cost,
-        concurrent=concurrent,
+        requests=counted[0],
+        tokens=counted[1],
+        cost=counted[2],
+        concurrent=None if in_flight is None else standing(in_flight.most, in_flight.used(subject)),
         resets_in=min(resets, default=None),
     )
 
 
-__all__ = ["Actual", "Charge", "Held", "Limit", "LimitStanding", "Limiter", "Refusal", "Standing", "Ticket", "standing"]
+__all__ = ["Actual", "Charge", "Limit", "LimitStanding", "Limiter", "Refusal", "Standing", "Ticket"]

@@ -13,7 +13,7 @@ from apex_llm_core.models.events import LimitRejected
 from apex_llm_core.models.requests import EmbedRequest, Request
 from apex_llm_core.policies.limits import Actual, Charge, Limiter, LimitStanding, Refusal, Ticket
 from apex_llm_core.policies.shared_limits import SharedLimiter
-from apex_llm_core.routing.flight import Settle
+from apex_llm_core.routing.places import Settle
 
 _AT_THE_DOOR = frozenset({"all", "user", "key"})
 _OF_CANDIDATES = frozenset({"provider", "model"})
@@ -30,7 +30,10 @@ class Admission:
         self._limiter = limiter
         #: False when no limit concerns attempts.
         self.active = limiter.active and not limiter.scopes.isdisjoint(_OF_CANDIDATES)
-        self._at_the_door = limiter.active and not limiter.scopes.isdisjoint(_AT_THE_DOOR)
+        #: False when no limit concerns whole requests.
+        self.at_the_door = limiter.active and not limiter.scopes.isdisjoint(_AT_THE_DOOR)
+        #: Whether asking means waiting for a store.
+        self.shared = isinstance(limiter, SharedLimiter)
         #: Settlements in a shared store that are under way.
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -43,7 +46,7 @@ class Admission:
             RateLimitError: a limit is reached.
             QuotaExceededError: a limit on money, or over a day or more, is reached.
         """
-        if not self._at_the_door:
+        if not self.at_the_door:
             return None
         caller = context.caller
         subjects = {"all": "all"}
@@ -81,6 +84,8 @@ class Admission:
         """Wait for settlements under way."""
         while self._settling:
             await asyncio.wait(set(self._settling))
+        if isinstance(self._limiter, SharedLimiter):
+            await self._limiter.close()
 
     async def _ask(
         self, subjects: Mapping[str, str], charge: Charge, context: CallContext, candidate: Candidate | None

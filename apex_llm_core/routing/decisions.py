@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from random import Random
 from typing import Any
 
@@ -28,6 +29,7 @@ class DecisionLog:
 
     Args:
         keep: how many; 0: none are made.
+        per_second: how many in a second at most, so that many requests do not pay for records that nobody could read; 0: all.
         random: where seeds are drawn, and the randomness of requests without a record.
         strategies: by name, to find the parts of scores.
         default: the configured strategy.
@@ -40,6 +42,7 @@ class DecisionLog:
         keep: int,
         *,
         random: Random,
+        per_second: int = 0,
         strategies: Mapping[str, Rank] | None = None,
         default: str = "priority",
         options: Mapping[str, Any] | None = None,
@@ -50,12 +53,21 @@ class DecisionLog:
         self._random = random
         self._strategies = strategies or {}
         self._drafts: deque[KeptDraft] = deque(maxlen=keep)
-        self._nothing = Draft(random) if keep == 0 else None
+        #: Keeps nothing.
+        self.nothing = Draft(random)
+        self._most = 0 if keep == 0 else per_second or inf
+        #: The second that records are counted in, and how many there were.
+        self._second = -inf
+        self._made = 0
 
     def draft(self, request: Request, context: CallContext) -> Draft:
-        """Begin the record of a request; it is among the last from now on."""
-        if self._nothing is not None:
-            return self._nothing
+        """Begin the record of a request; it is among the last from now on. Beyond `per_second` it is none."""
+        if self._made >= self._most:
+            now = context.clock()
+            if now - self._second < 1.0 or not self._most:
+                return self.nothing
+            self._second, self._made = now, 0
+        self._made += 1
         draft = KeptDraft(request, context, self._random.getrandbits(_SEED_BITS), dry_run=False)
         self._drafts.append(draft)
         return draft

@@ -5,8 +5,9 @@ Only references and raw tuples are kept: who was ranked, asked and passed over, 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.models.candidates import Candidate, Turn
@@ -18,10 +19,9 @@ from apex_llm_core.routing.splitmix import SplitMix64
 
 #: Candidates of a route whose facts are recorded; a dry run records all.
 RECORDED = 16
-#: What is kept of a turn.
-_TOLD = ("sequence", "balance", "adaptive", "now", "tokens")
-#: A ranking under way: the route, the strategy's name, the turn's fields, and the live facts of its first candidates.
-_Ranking = tuple[Route, str, tuple[Any, ...], list[tuple[Any, ...]]]
+_Place = Literal["pinned", "ranked"]
+#: A ranking under way: the route, the strategy's name, the turn, and the live facts of its first candidates.
+_Ranking = tuple[Route, str, Turn | None, list[tuple[Any, ...]]]
 
 
 class Draft:
@@ -68,14 +68,13 @@ class KeptDraft(Draft):
     __slots__ = (
         "_at",
         "_form",
+        "_late",
         "_operation",
         "_outcome",
-        "_pins",
-        "_places",
         "_rankings",
         "_request",
         "_seed",
-        "_verdicts",
+        "_told",
         "dry_run",
         "request_id",
     )
@@ -91,10 +90,11 @@ class KeptDraft(Draft):
         self._request: Request | None = request
         self._form: _Form | None = None
         self._outcome = ""
+        #: Whether the strategy ranks only after somebody pinned was asked, when the facts are others.
+        self._late = False
         self._rankings: list[_Ranking] = []
-        self._places: list[Candidate] = []
-        self._pins: list[tuple[Candidate, str]] = []
-        self._verdicts: list[tuple[Candidate, Verdict, str]] = []
+        #: All that was told of candidates, in order: one list for everything, because every request has one.
+        self._told: list[tuple[Candidate, Verdict | _Place, str]] = []
 
     @property
     def random(self) -> Random:
@@ -103,46 +103,50 @@ class KeptDraft(Draft):
 
     def route(self, route: Route, strategy: str, turn: Turn | None) -> None:
         """Note that *strategy* is to rank the candidates of *route*; *turn* None: there is but one, which is not ranked."""
-        candidates = route.candidates if self.dry_run else route.candidates[:RECORDED]
-        facts = [live_values(candidate.live) for candidate in candidates]
-        told = () if turn is None else (turn.sequence, turn.balance, turn.adaptive, turn.now, turn.tokens)
-        self._rankings.append((route, strategy, told, facts))
+        candidates = route.candidates
+        if len(candidates) > RECORDED and not self.dry_run:
+            candidates = candidates[:RECORDED]
+        self._late = False
+        self._rankings.append((route, strategy, turn, [live_values(candidate.live) for candidate in candidates]))
 
     def pinned(self, candidate: Candidate, reason: str) -> None:
         """Note that *candidate* has the next place for *reason*, whatever the strategy says."""
-        self._pins.append((candidate, reason))
-        self._places.append(candidate)
+        self._late = True
+        self._told.append((candidate, "pinned", reason))
 
     def ranked(self, candidate: Candidate) -> None:
         """Note that *candidate* has the next place by the strategy."""
-        self._places.append(candidate)
+        if self._late:
+            self.route(*self._rankings.pop()[:3])
+        self._told.append((candidate, "ranked", ""))
 
     def taken(self, candidate: Candidate, reason: str = "") -> None:
         """Note that *candidate* is asked."""
-        self._verdicts.append((candidate, "taken", reason))
+        self._told.append((candidate, "taken", reason))
 
     def failed(self, candidate: Candidate, reason: str) -> None:
         """Note that *candidate* was asked in vain; *reason* is the type of the error."""
-        self._verdicts.append((candidate, "failed", reason))
+        self._told.append((candidate, "failed", reason))
 
     def passed_over(self, candidate: Candidate, reason: str) -> None:
         """Note why *candidate* is not asked although its turn came."""
-        self._verdicts.append((candidate, "passed_over", reason))
+        self._told.append((candidate, "passed_over", reason))
 
     def unable(self, candidate: Candidate, reason: str) -> None:
         """Note what *candidate* lacks."""
-        self._verdicts.append((candidate, "unable", reason))
+        self._told.append((candidate, "unable", reason))
 
     def close(self, outcome: str) -> None:
         """Note how the request ended, and let go of what the caller wrote."""
         self._outcome = outcome
         if self._request is not None:
-            self._form = _form_of(self._request)
+            # What others than the built-in strategy go by, they may have asked the size of the prompt for.
+            self._form = _form_of(self._request, plain=all(ranking[1] == "priority" for ranking in self._rankings))
             self._request = None
 
     def decision(self) -> Decision:
         """Return the record as it stands, without the parts of scores."""
-        form = _form_of(self._request) if self._request is not None else self._form
+        form = _form_of(self._request, plain=False) if self._request is not None else self._form
         assert form is not None  # noqa: S101 - one of the two is always there
         routes, candidates = self._considered()
         return Decision(
@@ -163,10 +167,15 @@ class KeptDraft(Draft):
 
     def _considered(self) -> tuple[tuple[RankedRoute, ...], tuple[Consideration, ...]]:
         ranks: dict[Candidate, int] = {}
-        for candidate in self._places:
-            ranks.setdefault(candidate, len(ranks) + 1)
-        verdicts = {candidate: (verdict, reason) for candidate, verdict, reason in self._verdicts}
-        pins = dict(self._pins)
+        verdicts: dict[Candidate, tuple[Verdict, str]] = {}
+        pins: dict[Candidate, str] = {}
+        for candidate, what, reason in self._told:
+            if what == "pinned":
+                pins[candidate] = reason
+            if what == "pinned" or what == "ranked":  # noqa: PLR1714 - so that the type is known
+                ranks.setdefault(candidate, len(ranks) + 1)
+            else:
+                verdicts[candidate] = (what, reason)
         considered: list[Consideration] = []
 
         def consider(candidate: Candidate, facts: tuple[Any, ...] | None, **where: Any) -> None:
@@ -185,7 +194,6 @@ class KeptDraft(Draft):
 
         routes = []
         for number, (route, strategy, turn, facts) in enumerate(self._rankings):
-            told = dict(zip(_TOLD, turn, strict=False))
             for position, (candidate, live) in enumerate(zip(route.candidates, facts, strict=False)):
                 consider(candidate, live, route=number, position=position)
             omitted = len(route.candidates) - len(facts)
@@ -201,7 +209,7 @@ class KeptDraft(Draft):
                     seed=self._seed + number,
                     omitted=omitted,
                     pinned=pinned,
-                    **told,
+                    **(_shown(turn) if turn is not None else {}),
                 )
             )
         for candidate in (*ranks, *verdicts):
@@ -209,6 +217,11 @@ class KeptDraft(Draft):
                 consider(candidate, live_values(candidate.live), route=None)
         considered.sort(key=lambda c: (c.rank is None, c.rank or 0))
         return tuple(routes), tuple(considered)
+
+
+def _shown(turn: Turn) -> dict[str, Any]:
+    """Return what makes *turn* again, beside the seed."""
+    return {name: getattr(turn, name) for name in ("sequence", "balance", "adaptive", "now", "tokens")}
 
 
 class _Form(NamedTuple):
@@ -222,13 +235,12 @@ class _Form(NamedTuple):
     answers: int | None
 
 
-def _form_of(request: Request) -> _Form:
-    estimate: int | None
-    try:
+def _form_of(request: Request, *, plain: bool) -> _Form:
+    estimate: int | None = None
+    if not plain:
         # Counting a long prompt takes longer than ranking: if nobody did, nothing depended on it.
-        estimate = object.__getattribute__(request, "estimated_prompt_tokens")
-    except AttributeError:
-        estimate = None
+        with suppress(AttributeError):
+            estimate = object.__getattribute__(request, "estimated_prompt_tokens")
     if not isinstance(request, GenerateRequest):
         return _Form(request.model, request.needs, False, estimate, None, None)
     options = request.options

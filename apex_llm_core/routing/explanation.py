@@ -10,7 +10,7 @@ from apex_llm_core.routing.admission import Admission
 from apex_llm_core.routing.balancer import LoadBalancer
 from apex_llm_core.routing.decisions import DecisionLog, Draft
 from apex_llm_core.routing.itinerary import Itinerary
-from apex_llm_core.routing.journey import Option
+from apex_llm_core.routing.places import Option
 from apex_llm_core.routing.router import Router
 
 

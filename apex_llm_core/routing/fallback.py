@@ -52,8 +52,9 @@ from apex_llm_core.routing.flight import Flight, being_cancelled
 from apex_llm_core.routing.governor import Governor
 from apex_llm_core.routing.hedging import Hedger
 from apex_llm_core.routing.itinerary import Itinerary
-from apex_llm_core.routing.journey import Journey, Option, Place
+from apex_llm_core.routing.journey import Journey
 from apex_llm_core.routing.placement import Placement
+from apex_llm_core.routing.places import Option, Place
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 T = TypeVar("T")
@@ -117,92 +118,93 @@ class FallbackHandler:
         """
         if reason == "first":
             self._governor.request()
-        draft = self._decisions.draft(request, context)
+        draft = self._decisions.nothing if reason == "shadow" else self._decisions.draft(request, context)
+        outcome = "cancelled"
         try:
-            answer = await self._run(request, context, call, reason, discard, draft)
-        except LLMError as error:
-            draft.close(error.type.value)
+            journey = Journey(self._itinerary.of(request, context, draft), self._balancer, context, draft)
+            streamed = getattr(request, "stream", False)
+            governor, hedger = self._governor, self._hedger
+            error: LLMError | None = None
+            # What is worth telling the caller when the last candidate only did not take an option.
+            telling: LLMError | None = None
+            place = self._placement.at_once(journey) or await self._placement.next(journey, context)
+            while place is not None:
+                retries = cost = 0
+                while True:
+                    draft.taken(place.candidate)
+                    begun = context.started + 1
+                    try:
+                        delay = None
+                        if hedger is not None and not retries:
+                            delay = hedger.delay(place, context, streamed=streamed)
+                        if delay is None:
+                            answer = await self._attempt(place, reason, context, call)
+                        else:
+                            answer, place = await self._race(place, reason, delay, journey, context, call, discard)
+                    except LLMError as failed:
+                        error = failed
+                    else:
+                        governor.succeeded(place.candidate.provider, cost)
+                        if context.caller.session is not None:
+                            self._affinity.remember(context.caller, request.model, place.candidate)
+                        outcome = "ok"
+                        return answer
+                    draft.failed(place.candidate, error.type.value)
+                    if not isinstance(error, UnsupportedParameterError):
+                        telling = error
+                    if governor.exhausted(context):
+                        raise self._with_attempts(error, context)
+                    # After a race nobody is asked again: all of them were asked already.
+                    delay = None if context.started > begun else self._delay(place, error, retries, journey, context)
+                    if delay is None:
+                        break
+                    retries += 1
+                    self._tell_retry(place.candidate, error, delay, context)
+                    await asyncio.sleep(delay)
+                    renewed = await self._placement.renewed(place, error, journey, context)
+                    if renewed is None:
+                        break
+                    place, cost = renewed
+                    reason = "retry" if reason != "shadow" else reason
+                if not self._enabled or not self._go_on(place, error, journey, request, context, draft):
+                    break
+                left, place = place.candidate, await self._placement.next_in_time(journey, context, streamed=streamed)
+                reason = "fallback" if reason in {"first", "retry"} else reason
+                if place is not None:
+                    self._tell_fallback(left, place, error, context)
+            if error is not None:
+                shown = telling or error
+                raise self._with_attempts(shown, context) from journey.broken or shown.__cause__
+            raise self._placement.nobody(request, journey)
+        except LLMError as failure:
+            outcome = failure.type.value
             raise
-        except BaseException:
-            draft.close("cancelled")
-            raise
-        draft.close("ok")
-        return answer
+        finally:
+            draft.close(outcome)
 
-    async def _run(
+    async def _race(
         self,
-        request: R,
+        place: Place[R],
+        reason: AttemptReason,
+        delay: float,
+        journey: Journey[R],
         context: CallContext,
         call: Callable[[R, Flight], Awaitable[T]],
-        reason: AttemptReason,
         discard: Callable[[T], Awaitable[None]],
-        draft: Draft,
-    ) -> T:
-        journey = Journey(self._itinerary.of(request, context, draft), self._balancer, context, draft)
-        streamed = getattr(request, "stream", False)
-        governor = self._governor
-        error: LLMError | None = None
-        # What is worth telling the caller when the last candidate only did not take an option.
-        telling: LLMError | None = None
-        place = await self._placement.next(journey, context)
-        while place is not None:
-            retries = cost = 0
-            while True:
-                draft.taken(place.candidate)
-                begun = context.started + 1
-                try:
-                    delay = None
-                    if self._hedger is not None and not retries:
-                        delay = self._hedger.delay(place, context, streamed=streamed)
-                    if delay is None or self._hedger is None:
-                        answer = await self._attempt(place, reason, context, call)
-                    else:
-                        answer, place = await self._hedger.race(
-                            place,
-                            reason,
-                            delay,
-                            journey=journey,
-                            context=context,
-                            attempt=lambda where, why: self._attempt(where, why, context, call),
-                            find=lambda other: self._placement.next_in_time(
-                                journey, context, streamed=streamed, other_than=other
-                            ),
-                            discard=discard,
-                        )
-                except LLMError as failed:
-                    error = failed
-                else:
-                    governor.succeeded(place.candidate.provider, cost)
-                    if context.caller.session is not None:
-                        self._affinity.remember(context.caller, request.model, place.candidate)
-                    return answer
-                draft.failed(place.candidate, error.type.value)
-                if not isinstance(error, UnsupportedParameterError):
-                    telling = error
-                if governor.exhausted(context):
-                    raise self._with_attempts(error, context)
-                # After a race nobody is asked again: all of them were asked already.
-                delay = None if context.started > begun else self._delay(place, error, retries, journey, context)
-                if delay is None:
-                    break
-                retries += 1
-                self._tell_retry(place.candidate, error, delay, context)
-                await asyncio.sleep(delay)
-                renewed = await self._placement.renewed(place, error, journey, context)
-                if renewed is None:
-                    break
-                place, cost = renewed
-                reason = "retry" if reason != "shadow" else reason
-            if not self._enabled or not self._go_on(place, error, journey, request, context, draft):
-                break
-            left, place = place.candidate, await self._placement.next_in_time(journey, context, streamed=streamed)
-            reason = "fallback" if reason in {"first", "retry"} else reason
-            if place is not None:
-                self._tell_fallback(left, place, error, context)
-        if error is not None:
-            shown = telling or error
-            raise self._with_attempts(shown, context) from journey.broken or shown.__cause__
-        raise self._placement.nobody(request, journey)
+    ) -> tuple[T, Place[R]]:
+        """Make an attempt that gets company when it is slow; return the first answer, and where it came from."""
+        assert self._hedger is not None  # noqa: S101 - nobody else told the delay
+        streamed = getattr(place.request, "stream", False)
+        return await self._hedger.race(
+            place,
+            reason,
+            delay,
+            journey=journey,
+            context=context,
+            attempt=lambda where, why: self._attempt(where, why, context, call),
+            find=lambda other: self._placement.next_in_time(journey, context, streamed=streamed, other_than=other),
+            discard=discard,
+        )
 
     async def _attempt(
         self, place: Place[R], reason: AttemptReason, context: CallContext, call: Callable[[R, Flight], Awaitable[T]]
@@ -264,27 +266,25 @@ class FallbackHandler:
             return False
         return True
 
-    def _retake_without(self, place: Place[R], error: UnsupportedParameterError, journey: Journey[R]) -> None:
+    def _retake_without(self, place: Place[Any], error: UnsupportedParameterError, journey: Journey[Any]) -> None:
         """Let *place* have the request without what it does not take, after everybody else, if that is allowed."""
-        request: Any = place.request
+        request = place.request
         if self._rules.missing_features == "error" or not isinstance(request, GenerateRequest):
             return
         less = without(request, error.parameters)
         if less is not None:
-            taken: Any = less.request
             changes = (*place.option.adapted, *less.changes)
-            journey.last(Option(request=taken, candidate=place.candidate, adapted=changes))
+            journey.last(Option(request=less.request, candidate=place.candidate, adapted=changes))
 
     # -- one attempt ---------------------------------------------------------------------------------------------------
 
     def _take_off(self, place: Place[R], reason: AttemptReason, context: CallContext) -> Flight:
-        candidate, standing = place.candidate, place.standing
+        candidate = place.candidate
         timeout = place.request.options.timeout
         if timeout is None:
             timeout = candidate.timeout
         watch = self._sweeper.watch(silence=timeout, deadline=context.deadline)
         return Flight(
-            candidate=candidate,
             context=CallContext(
                 request_id=context.request_id,
                 operation=context.operation,
@@ -304,12 +304,8 @@ class FallbackHandler:
             ),
             watch=watch,
             balancer=self._balancer,
-            standing=standing,
-            permit=place.permit,
-            placed=place.placed,
+            place=place,
             reason=reason,
-            adapted=place.option.adapted,
-            settle=place.settle,
             scrub=self._scrub,
         )
 

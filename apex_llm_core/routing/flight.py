@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import Attempt, AttemptReason, LLMError, LLMErrorType, UnknownError
@@ -12,12 +13,11 @@ from apex_llm_core.models.events import AttemptFinished
 from apex_llm_core.models.results import Usage
 from apex_llm_core.policies.breaker import blames_provider
 from apex_llm_core.policies.deadline import Watch
-from apex_llm_core.routing.balancer import LoadBalancer, Standing
+from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.routing.places import Place
 
 #: They tell a bulkhead that the provider has too much to do.
 _OVERLOADED = frozenset({LLMErrorType.RATE_LIMIT_ERROR, LLMErrorType.TIMEOUT_ERROR})
-#: Settles what limits reserved: tokens and cost that were used, None where nobody knows.
-Settle = Callable[[int | None, float | None], None]
 
 
 class Flight:
@@ -29,11 +29,8 @@ class Flight:
     __slots__ = (
         "_balancer",
         "_ended",
-        "_permit",
-        "_placed",
+        "_place",
         "_scrub",
-        "_settle",
-        "_standing",
         "_started",
         "adapted",
         "candidate",
@@ -47,38 +44,30 @@ class Flight:
     def __init__(
         self,
         *,
-        candidate: Candidate,
         context: CallContext,
         watch: Watch,
         balancer: LoadBalancer,
-        standing: Standing,
-        permit: int,
-        placed: bool,
+        place: Place[Any],
         reason: AttemptReason,
-        adapted: tuple[str, ...] = (),
-        settle: Settle | None = None,
-        scrub: Callable[[str], str] = str,
+        scrub: Callable[[str], str],
     ) -> None:
-        self.candidate = candidate
+        self.candidate: Candidate = place.candidate
         #: The attempt's context.
         self.context = context
         self.watch = watch
         self.reason: AttemptReason = reason
-        self.adapted = adapted
+        #: What was changed in the request for this candidate.
+        self.adapted = place.option.adapted
         #: What this attempt cost, None while that is not known.
         self.cost: float | None = None
         #: Seconds from the start to the first chunk of a stream.
         self.first_chunk_after: float | None = None
         self._balancer = balancer
-        self._standing = standing
-        self._permit = permit
-        #: Whether it holds a place in the bulkhead.
-        self._placed = placed
-        self._settle = settle
+        self._place = place
         self._scrub = scrub
         self._started = context.clock()
         self._ended = False
-        LoadBalancer.begin(standing)
+        LoadBalancer.begin(place.standing)
 
     def first_chunk(self) -> None:
         """Note that the first chunk of a stream is there."""
@@ -90,14 +79,14 @@ class Flight:
             return
         duration = self._end()
         first = self.first_chunk_after
-        self._standing.breaker.success(self._permit, duration if first is None else first)
+        self._place.standing.breaker.success(self._place.permit, duration if first is None else first)
         output = usage.completion_tokens if usage is not None else 0
         self._balancer.end(
-            self._standing, succeeded=True, latency=duration, time_to_first_chunk=first, output_tokens=output
+            self._place.standing, succeeded=True, latency=duration, time_to_first_chunk=first, output_tokens=output
         )
-        if self._placed:
+        if self._place.placed:
             sample = first if first is not None else duration / output if output > 0 else None
-            self._standing.bulkhead.release(sample, kind=(self.candidate.model, first is None))
+            self._place.standing.bulkhead.release(sample, kind=(self.candidate.model, first is None))
         self._charge(usage)
         self._record("ok", duration, None)
 
@@ -111,18 +100,20 @@ class Flight:
         duration = self._end()
         blamed = blames_provider(error.type)
         if blamed:
-            self._standing.breaker.failure(self._permit, retry_after=error.retry_after, seconds=self.first_chunk_after)
+            self._place.standing.breaker.failure(
+                self._place.permit, retry_after=error.retry_after, seconds=self.first_chunk_after
+            )
         else:
-            self._standing.breaker.release(self._permit)
-        self._balancer.end(self._standing, succeeded=False if blamed else None)
-        if self._placed:
-            self._standing.bulkhead.release(dropped=error.type in _OVERLOADED)
+            self._place.standing.breaker.release(self._place.permit)
+        self._balancer.end(self._place.standing, succeeded=False if blamed else None)
+        if self._place.placed:
+            self._place.standing.bulkhead.release(dropped=error.type in _OVERLOADED)
         if self.first_chunk_after is not None:
             self._charge(self.context.delivery.usage)
         elif self.context.charged and error.type is LLMErrorType.TIMEOUT_ERROR:
             self._charge(None)
-        elif self._settle is not None:
-            self._settle(0, 0.0)
+        elif self._place.settle is not None:
+            self._place.settle(0, 0.0)
         self._record(error.type.value, duration, error)
         return error
 
@@ -131,10 +122,10 @@ class Flight:
         if self._ended:
             return
         duration = self._end()
-        self._standing.breaker.release(self._permit)
-        self._balancer.end(self._standing, succeeded=None)
-        if self._placed:
-            self._standing.bulkhead.release()
+        self._place.standing.breaker.release(self._place.permit)
+        self._balancer.end(self._place.standing, succeeded=None)
+        if self._place.placed:
+            self._place.standing.bulkhead.release()
         self._charge(self.context.delivery.usage if self.first_chunk_after is not None else None)
         self._record("cancelled", duration, None, "the caller left")
 
@@ -143,15 +134,15 @@ class Flight:
         if self._ended:
             return
         duration = self._end()
-        self._standing.breaker.release(self._permit)
-        self._balancer.end(self._standing, succeeded=None)
-        if self._placed:
-            self._standing.bulkhead.release()
+        self._place.standing.breaker.release(self._place.permit)
+        self._balancer.end(self._place.standing, succeeded=None)
+        if self._place.placed:
+            self._place.standing.bulkhead.release()
         price = self.candidate.cost_per_input_token
         self.cost = None if price is None else prompt_tokens * price
         self.context.bill.add(prompt_tokens, self.cost)
-        if self._settle is not None:
-            self._settle(None, None)
+        if self._place.settle is not None:
+            self._place.settle(None, None)
         self._record("cancelled", duration, None, "another attempt was faster")
 
     def _end(self) -> float:
@@ -165,8 +156,8 @@ class Flight:
             tokens = usage.prompt_tokens + usage.completion_tokens
             self.cost = cost_of(self.candidate, usage)
         self.context.bill.add(tokens, self.cost)
-        if self._settle is not None:
-            self._settle(tokens, self.cost)
+        if self._place.settle is not None:
+            self._place.settle(tokens, self.cost)
 
     def _record(self, outcome: str, duration: float, error: LLMError | None, message: str = "") -> None:
         context, candidate = self.context, self.candidate
@@ -247,4 +238,4 @@ def typed(raised: BaseException, candidate: Candidate) -> LLMError:
     return error
 
 
-__all__ = ["Flight", "Settle", "being_cancelled", "cost_of", "typed"]
+__all__ = ["Flight", "being_cancelled", "cost_of", "typed"]

@@ -17,7 +17,8 @@ from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.events import Hedged, HedgeFinished
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.routing.governor import Governor
-from apex_llm_core.routing.journey import Journey, Place
+from apex_llm_core.routing.journey import Journey
+from apex_llm_core.routing.places import Place
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 T = TypeVar("T")

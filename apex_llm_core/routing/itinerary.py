@@ -14,7 +14,7 @@ from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRe
 from apex_llm_core.routing.adaptation import adapt
 from apex_llm_core.routing.affinity import Affinity
 from apex_llm_core.routing.decisions import Draft
-from apex_llm_core.routing.journey import Option
+from apex_llm_core.routing.places import Option
 from apex_llm_core.routing.router import Route, Router
 from apex_llm_core.routing.selector import Selector
 
@@ -33,7 +33,7 @@ class Itinerary:
     def of(self, request: R, context: CallContext, draft: Draft, *, dry: bool = False) -> Iterator[Option[R]]:
         """Yield the ranking of the model asked for, those of its fallback models, then candidates that lack something."""
         missing: ModelNotFoundError | None = None
-        chain: tuple[str, ...] = self._rules.models.get(request.model, ())
+        model = request.model
         try:
             route = self._router.route(request, context)
         except ModelNotFoundError as error:
@@ -41,8 +41,9 @@ class Itinerary:
                 raise
             missing = error
         else:
-            chain = self._rules.models.get(route.model, ())
+            model = route.model
             yield from self._ranked(request, route, context, draft, dry=dry)
+        chain: tuple[str, ...] = self._rules.models.get(model, ())
         found = False
         for option in self.of_models(chain, request, context, draft, dry=dry):
             found = True

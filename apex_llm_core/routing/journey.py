@@ -12,64 +12,16 @@ from collections.abc import Iterator
 from math import inf
 from typing import Generic, TypeVar
 
-import attrs
-
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, PluginError, ServiceUnavailableError
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
-from apex_llm_core.routing.balancer import LoadBalancer, Standing
+from apex_llm_core.routing.balancer import LoadBalancer
 from apex_llm_core.routing.bulkheads import Bulkhead
 from apex_llm_core.routing.decisions import Draft
-from apex_llm_core.routing.flight import Settle
+from apex_llm_core.routing.places import Option, Place, place_of
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Option(Generic[R]):
-    """A candidate of the ranking with the request to send there."""
-
-    request: R
-    candidate: Candidate
-    #: What was changed in the request for it.
-    adapted: tuple[str, ...] = ()
-
-
-@attrs.define(kw_only=True, eq=False)
-class Place(Generic[R]):
-    """A candidate whose breaker and bulkhead admit a call now."""
-
-    option: Option[R]
-    standing: Standing
-    permit: int
-    #: Whether a place in the bulkhead is held.
-    placed: bool
-    #: Settles what the limits reserved.
-    settle: Settle | None = None
-    #: Another attempt of the same request was faster.
-    lost: bool = False
-    #: The call of it that failed was charged all the same.
-    charged: bool = False
-
-    @property
-    def request(self) -> R:
-        """The request to send there."""
-        return self.option.request
-
-    @property
-    def candidate(self) -> Candidate:
-        """The candidate to ask."""
-        return self.option.candidate
-
-    def give_up(self) -> None:
-        """Give back what is held: the call is not made."""
-        self.standing.breaker.release(self.permit)
-        if self.placed:
-            self.standing.bulkhead.release()
-        if self.settle is not None:
-            self.settle(0, 0.0)
-            self.settle = None
 
 
 class Journey(Generic[R]):
@@ -156,7 +108,7 @@ class Journey(Generic[R]):
                     standing.bulkhead.release()
                 continue
             self._forced = True
-            return Place(option=option, standing=standing, permit=permit, placed=standing.bulkhead.bounded)
+            return place_of(option, standing, permit, placed=standing.bulkhead.bounded)
         return None
 
     def take(self, bulkhead: Bulkhead) -> Place[R] | None:
@@ -167,7 +119,7 @@ class Journey(Generic[R]):
                 self.full.remove(option)
                 permit = standing.breaker.acquire()
                 if permit is not None:
-                    return Place(option=option, standing=standing, permit=permit, placed=True)
+                    return place_of(option, standing, permit, placed=True)
         bulkhead.release()
         return None
 
@@ -242,7 +194,7 @@ class Journey(Generic[R]):
             self.turned_away.append(option)
             self._draft.passed_over(option.candidate, f"its circuit breaker is {breaker.state}")
             return None
-        return Place(option=option, standing=standing, permit=permit, placed=bulkhead.bounded)
+        return place_of(option, standing, permit, placed=bulkhead.bounded)
 
     def _prefer_other(self, provider: str) -> None:
         position = 0
@@ -278,4 +230,4 @@ class Journey(Generic[R]):
         return False
 
 
-__all__ = ["Journey", "Option", "Place"]
+__all__ = ["Journey"]

@@ -161,4 +161,4 @@ def tell(
     )
 
 
-__all__ = ["Result", "amended", "defect", "marked", "settled", "tell", "tell_failure"]
+__all__ = ["Result", "amended", "defect", "marked", "recalled", "settled", "tell", "tell_failure"]

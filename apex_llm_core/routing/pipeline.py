@@ -98,7 +98,11 @@ class Pipeline:
         self._hedging = hedging
         self._sweeper = sweeper
         #: Somebody else's code waits outside the attempts, which have a watch each.
-        self._watched = cache is not None or bool(around.generate or around.stream or around.embed or around.image)
+        self._watched = (
+            cache is not None
+            or admission.shared
+            or bool(around.generate or around.stream or around.embed or around.image)
+        )
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
         self._hurried = False
@@ -208,7 +212,13 @@ class Pipeline:
 
     def _compiled(self, hook: str, kind: type[Result], around: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
         """Return the handler of an operation that gives whole answers of *kind*."""
-        terminal = partial(self._whole, partial(self._call, hook, kind), kind)
+        call = partial(self._call, hook, kind)
+        plain = self._cache is None and self._shadowing is None and self._degradation is None and not self._hedging
+        if plain and not self._admission.at_the_door:
+            # Nothing stands between the middleware and the fallback: no frame for it.
+            terminal: _Handler = partial(self._fallback.run, call=call)
+        else:
+            terminal = partial(self._whole, call, kind)
         return partial(self._observed, kind, fold(around, terminal))
 
     async def _whole(

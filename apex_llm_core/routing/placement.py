@@ -10,7 +10,8 @@ from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRe
 from apex_llm_core.routing.admission import Admission
 from apex_llm_core.routing.bulkheads import wait_for_place
 from apex_llm_core.routing.governor import Governor
-from apex_llm_core.routing.journey import Journey, Place
+from apex_llm_core.routing.journey import Journey
+from apex_llm_core.routing.places import Place
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 
@@ -28,6 +29,15 @@ class Placement:
         self._admission = admission
         self._governor = governor
         self._wait = wait
+
+    def at_once(self, journey: Journey[R]) -> Place[R] | None:
+        """Return the next place where nobody has to be awaited; None says nothing."""
+        if self._admission.active:
+            return None
+        place = journey.next()
+        if place is not None:
+            journey.asked = True
+        return place
 
     async def next(
         self, journey: Journey[R], context: CallContext, *, other_than: str | None = None

@@ -79,7 +79,10 @@ class Selector:
 
 def _tokens_matter(route: Route) -> bool:
     # Counting a prompt costs more than ranking it; only providers that tell what is left make it worth it.
-    return any(candidate.live.remaining_tokens is not None for candidate in route.candidates)
+    for candidate in route.candidates:  # noqa: SIM110 - any() costs more than what it looks at
+        if candidate.live.remaining_tokens is not None:
+            return True
+    return False
 
 
 __all__ = ["PriorityStrategy", "Select", "Selector"]

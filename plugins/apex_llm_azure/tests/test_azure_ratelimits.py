@@ -3,10 +3,17 @@ from __future__ import annotations
 import math
 
 import pytest
-from apex_llm_azure.ratelimits import advised_delay, duration, header, remaining, retry_delay
+from apex_llm_azure.auth import TokenSources
+from apex_llm_azure.provider import AzureProvider
+from apex_llm_azure.ratelimits import advised_delay, duration, header, note_remaining, remaining, retry_delay
+from apex_llm_azure.settings import AzureSettings
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
+
+from apex_llm_core.config import AuthConfig, ProviderConfig
+from apex_llm_core.errors import RateLimitError
+from apex_llm_core.testing import FakeRuntime, make_context, run_virtual
 
 #: Sun, 22 Nov 2026 12:00:00 GMT.
 NOON = 1_795_348_800.0
@@ -179,3 +186,71 @@ def test_written_durations_are_read_back(hours, minutes, seconds, milliseconds):
     written = f"{hours}h{minutes}m{seconds}s{milliseconds}ms"
 
     assert duration(written) == pytest.approx(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+
+
+def told(**headers):
+    """What is noted of the answer with these ``x-ratelimit-…`` headers: requests, tokens, seconds; None for nothing."""
+    found = []
+    names = {f"X-RateLimit-{name.replace('_', '-').title()}": value for name, value in headers.items()}
+    note_remaining(CIMultiDictProxy(CIMultiDict(names)), lambda **said: found.append(tuple(said.values())))
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"limit_requests": "5", "reset_requests": "10"}, None),
+        ({"remaining_requests": "-1", "remaining_tokens": "many"}, None),
+        ({"remaining_requests": "7"}, (7, None, None)),
+        ({"remaining_requests": "-1", "remaining_tokens": "900"}, (None, 900, None)),
+        ({"remaining_requests": "7", "remaining_tokens": "900", "reset_tokens": "6m0s"}, (7, 900, 360.0)),
+        # Nothing is used up: so much holds until the first reset at the latest.
+        (
+            {"remaining_requests": "7", "reset_requests": "1s", "remaining_tokens": "900", "reset_tokens": "6m0s"},
+            (7, 900, 1.0),
+        ),
+        # Used up: so much holds until then.
+        (
+            {"remaining_requests": "7", "reset_requests": "1s", "remaining_tokens": "0", "reset_tokens": "20"},
+            (7, 0, 20.0),
+        ),
+        (
+            {"remaining_requests": "0", "reset_requests": "1s", "remaining_tokens": "0", "reset_tokens": "20"},
+            (0, 0, 20.0),
+        ),
+        # When the other is whole again says nothing about what is used up.
+        ({"remaining_requests": "0", "reset_tokens": "6m0s"}, (0, None, None)),
+    ],
+)
+def test_what_is_left_is_noted_for_as_long_as_it_holds(headers, expected):
+    assert told(**headers) == expected
+
+
+@pytest.mark.parametrize("status", [200, 429])
+def test_the_balancer_is_told_with_answers_and_refusals(status):
+    class Response:
+        headers = CIMultiDictProxy(CIMultiDict({"x-ratelimit-remaining-tokens": "0", "retry-after": "3"}))
+
+        def __init__(self):
+            self.status = status
+
+        async def read(self):
+            return b'{"data": []}'
+
+    class Http:
+        async def send(self, *_, **__):
+            return Response()
+
+    notes = []
+    context = make_context(note_rate_limits=lambda **said: notes.append(said))
+    config = ProviderConfig(name="a", type="azure", auth=AuthConfig(type="api_key", credentials={"api_key": "a-key"}))
+    settings = AzureSettings(endpoint="https://r.openai.azure.com")
+    provider = AzureProvider(config, settings, FakeRuntime(http=Http()), TokenSources())
+    if status == 200:
+        assert run_virtual(provider.apex_models(context)) == []
+    else:
+        with pytest.raises(RateLimitError):
+            run_virtual(provider.apex_models(context))
+    assert notes == [{"remaining_requests": None, "remaining_tokens": 0, "seconds": None}]

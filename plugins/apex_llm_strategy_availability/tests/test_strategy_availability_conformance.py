@@ -11,6 +11,7 @@ class TestAvailabilityStrategy(StrategyConformance):
     name = "availability"
     scores_candidates = True
     considers_health = True
+    tells_scores = True
 
     def make_strategy(self):
         return AvailabilityStrategy()

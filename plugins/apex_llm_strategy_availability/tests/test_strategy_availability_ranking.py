@@ -31,12 +31,49 @@ def winners(*candidates, settings, rounds=10_000):
 
 def test_tiers_come_before_success_rates():
     assert ranked(
+        live("isolated", 1.0, breaker="forced_open", health=HealthState.HEALTHY),
         live("down", 1.0, health=HealthState.UNAVAILABLE),
         live("open", 1.0, breaker="open"),
         live("half-open", 1.0, breaker="half_open"),
         live("degraded", 1.0, health=HealthState.DEGRADED),
         live("closed", 0.0, health=HealthState.HEALTHY),
-    ) == ["closed", "degraded", "half-open", "open", "down"]
+    ) == ["closed", "degraded", "half-open", "open", "down", "isolated"]
+
+
+@pytest.mark.parametrize("state", ["disabled", "metrics_only"])
+def test_a_breaker_that_lets_everybody_through_counts_as_closed(state):
+    pool = (
+        live("watched", 0.9, breaker=state),
+        live("worse", 0.8),
+        live("better", 1.0),
+        live("open", 1.0, breaker="open"),
+    )
+    assert ranked(*pool) == ["better", "watched", "worse", "open"]
+    assert winners(*pool, settings=AvailabilitySettings(probe_share=1.0), rounds=200) == {"open": 200}
+
+
+def test_scores_are_told_by_tier_and_share():
+    pool = (
+        live("well", 0.9, attempts=5),
+        live("new"),
+        live("open", 0.0, breaker="open"),
+        live("isolated", 1.0, breaker="forced_open", health=HealthState.UNAVAILABLE),
+    )
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    list(AvailabilityStrategy(AvailabilitySettings(probe_share=1.0)).apex_select(REQUEST, pool, turn))
+    notes = [turn.notes[id(candidate)] for candidate in pool]
+    assert [note["tier"] for note in notes] == ["well", "well", "open", "opened by hand"]
+    assert [note["expected_failures"] for note in notes] == pytest.approx([0.05, 0.0, 0.995, 0.0], abs=1e-3)
+    assert ["first_because" in note for note in notes] == [False, False, True, False]
+
+
+def test_a_share_below_zero_by_rounding_is_told_as_zero():
+    settings = AvailabilitySettings(probe_share=0.0, prior=0.1, prior_attempts=0.0)
+    candidate = live("perfect", 1.0)
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    list(AvailabilityStrategy(settings).apex_select(REQUEST, [candidate], turn))
+    assert turn.notes[id(candidate)]["tier"] == "well"
+    assert turn.notes[id(candidate)]["expected_failures"] == pytest.approx(0.0)
 
 
 def test_tiers_do_not_mix_at_the_widest_tolerance():
@@ -90,7 +127,8 @@ def test_the_dead_and_the_drained_are_not_probed():
     settings = AvailabilitySettings(probe_share=1.0)
     dead = live("dead", 0.0, breaker="open", health=HealthState.UNAVAILABLE)
     drained = live("drained", 0.0, breaker="half_open", weight=0.0)
-    assert winners(live("well"), dead, drained, settings=settings, rounds=200) == {"well": 200}
+    isolated = live("isolated", 0.0, breaker="forced_open")
+    assert winners(live("well"), dead, drained, isolated, settings=settings, rounds=200) == {"well": 200}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ class TestCostStrategy(StrategyConformance):
     name = "cost"
     scores_candidates = True
     considers_price = True
+    tells_scores = True
 
     def make_strategy(self):
         return CostStrategy()

@@ -82,6 +82,18 @@ def test_equal_costs_go_by_priority():
     assert all(ranked(generate(), second, first, seed=seed) == ["first", "second"] for seed in range(20))
 
 
+def test_scores_are_told_in_money():
+    pool = [READER, priced("half known", 1e-6, None), priced("unknown", None, 1e-6)]
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    list(CostStrategy().apex_select(generate(400, max_tokens=20, n=2), pool, turn))
+    told = [turn.notes[id(candidate)] for candidate in pool]
+    assert told[0]["input_cost"] == pytest.approx(104e-6)
+    assert told[0]["output_cost"] == pytest.approx(400e-6)
+    assert told[0]["cost"] == pytest.approx(504e-6)
+    assert (told[1]["cost"], told[1]["input_cost"], told[1]["output_cost"]) == (None, pytest.approx(104e-6), None)
+    assert (told[2]["cost"], told[2]["input_cost"], told[2]["output_cost"]) == (None, None, None)
+
+
 def test_nothing_to_rank():
     assert ranked(generate()) == []
 

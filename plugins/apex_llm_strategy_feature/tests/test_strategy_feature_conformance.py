@@ -11,6 +11,7 @@ class TestFeatureStrategy(StrategyConformance):
     name = "feature"
     scores_candidates = True
     may_exclude = True
+    tells_scores = True
 
     def make_strategy(self):
         return FeatureStrategy()

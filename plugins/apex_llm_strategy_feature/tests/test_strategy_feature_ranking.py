@@ -126,3 +126,21 @@ def test_nothing_to_rank():
 def test_settings_are_bounded(value):
     with pytest.raises(ValueError, match="estimate_tolerance"):
         FeatureSettings(estimate_tolerance=value)
+
+
+def test_scores_are_told_in_what_is_missing():
+    request = chat(ImagePart(url="https://example.org/a.png"), tools=(FunctionDefinition(name="f"),), max_tokens=100)
+    pool = [
+        able("perfect", "vision", "tools"),
+        able("versatile", "vision", "tools", "json", "documents", longest=None),
+        able("blind", longest=50),
+        able("unknown", None, window=None),
+    ]
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    list(FeatureStrategy().apex_select(request, pool, turn))
+    perfect, versatile, blind, unknown = (turn.notes[id(candidate)] for candidate in pool)
+    # "stream" is declared and not needed; 8192 has 14 binary digits.
+    assert perfect.items() >= {"missing": None, "lacking": 0, "uncertain": 0, "surplus": 1, "window_bits": 14}.items()
+    assert versatile.items() >= {"lacking": 0, "uncertain": 1, "surplus": 3}.items()
+    assert blind.items() >= {"missing": "tools, vision", "lacking": 3}.items()
+    assert unknown.items() >= {"missing": None, "lacking": 0, "uncertain": 2, "window_bits": 0}.items()

@@ -9,6 +9,7 @@ from apex_llm_core.testing.strategy import StrategyConformance
 class TestPerformanceStrategy(StrategyConformance):
     plugin = plugin
     name = "performance"
+    tells_scores = True
 
     def make_strategy(self):
         return PerformanceStrategy()
@@ -16,6 +17,7 @@ class TestPerformanceStrategy(StrategyConformance):
 
 class TestPerformanceStrategyWithoutExploration(StrategyConformance):
     scores_candidates = True
+    tells_scores = True
 
     def make_strategy(self):
         return PerformanceStrategy(PerformanceSettings(explore_share=0.0, recheck_share=0.0))

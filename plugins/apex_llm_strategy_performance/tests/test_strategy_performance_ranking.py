@@ -146,3 +146,29 @@ def test_a_new_candidate_that_is_faster_takes_over():
 def test_settings_are_bounded(name, value):
     with pytest.raises(ValueError, match=name):
         PerformanceSettings(**{name: value})
+
+
+def test_who_was_opened_by_hand_is_neither_explored_nor_rechecked():
+    settings = PerformanceSettings(explore_share=0.5, recheck_share=0.5)
+    pool = measured("fast", 1.0), new("isolated", breaker="forced_open"), measured("too", 9.0, breaker="forced_open")
+    assert winners(*pool, settings=settings, rounds=200) == {"fast": 200}
+
+
+def test_scores_are_told_in_seconds():
+    pool = measured("busy", 2.0, in_flight=5), new("new", latency=None)
+    settings = PerformanceSettings(explore_share=1.0, recheck_share=0.0)
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    list(PerformanceStrategy(settings).apex_select(request(), pool, turn))
+    busy, fresh = (turn.notes[id(candidate)] for candidate in pool)
+    assert (busy["observed_seconds"], busy["expected_seconds"]) == (2.0, pytest.approx(3.0))
+    assert (fresh["observed_seconds"], fresh["expected_seconds"]) == (None, None)
+    assert fresh["first_because"] == "to measure it"
+    assert "first_because" not in busy
+
+
+def test_a_recheck_is_told():
+    pool = [measured("slow", 9.0), measured("slower", 99.0)]
+    settings = PerformanceSettings(explore_share=0.0, recheck_share=1.0)
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    first = next(iter(PerformanceStrategy(settings).apex_select(request(), pool, turn)))
+    assert turn.notes[id(first)]["first_because"] == "to renew its measurement"

@@ -9,6 +9,7 @@ from apex_llm_core.testing.strategy import StrategyConformance
 class TestRoundRobinStrategy(StrategyConformance):
     plugin = plugin
     name = "round_robin"
+    tells_scores = True
 
     def make_strategy(self):
         return RoundRobinStrategy()

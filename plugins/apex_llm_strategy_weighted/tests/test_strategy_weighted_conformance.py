@@ -9,6 +9,7 @@ from apex_llm_core.testing.strategy import StrategyConformance
 class TestWeightedStrategy(StrategyConformance):
     plugin = plugin
     name = "weighted"
+    tells_scores = True
 
     def make_strategy(self):
         return WeightedStrategy()

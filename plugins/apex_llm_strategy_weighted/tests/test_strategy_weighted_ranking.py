@@ -11,7 +11,7 @@ from apex_llm_strategy_weighted.shares import share_of, stride
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_llm_core.models import EmbeddingOptions, EmbedRequest, Turn
+from apex_llm_core.models import EmbeddingOptions, EmbedRequest, LiveFacts, Turn
 from apex_llm_core.testing.runtime import make_candidate
 
 REQUEST = EmbedRequest(texts=("a",), model="m", options=EmbeddingOptions())
@@ -118,3 +118,39 @@ def test_a_tiny_weight_is_not_rounded_away():
 def test_extreme_weights_neither_fail_nor_invent(weights):
     for sequence in range(50):
         assert sorted(ranked(sequence, *weights)) == list(range(len(weights)))
+
+
+def test_turns_go_by_the_configured_weights_whatever_is_observed():
+    failing = LiveFacts(success_rate=0.1, weight_factor=0.02, remaining_requests=0, remaining_until=9.0)
+    pool = [make_candidate("a", weight=3, live=failing), make_candidate("b", weight=1)]
+    rankings = [
+        list(WeightedStrategy().apex_select(REQUEST, pool, Turn(sequence=sequence, random=Random(sequence))))
+        for sequence in range(400)
+    ]
+    assert Counter(ranking[0].provider for ranking in rankings) == {"a": 300, "b": 100}
+    assert all(len(ranking) == 2 for ranking in rankings)
+
+
+def test_other_places_follow_what_is_observed():
+    failing = LiveFacts(weight_factor=0.02)
+    pool = [make_candidate("first", weight=1000), make_candidate("sound"), make_candidate("failing", live=failing)]
+    seconds = Counter(
+        list(WeightedStrategy().apex_select(REQUEST, pool, Turn(sequence=0, random=Random(seed))))[1].provider
+        for seed in range(1000)
+    )
+    assert seconds["sound"] > 950
+
+
+def test_scores_are_told_as_shares():
+    pool = [make_candidate("a", weight=3), make_candidate("b", weight=1), make_candidate("last", weight=0)]
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    first, *_ = WeightedStrategy().apex_select(REQUEST, pool, turn)
+    assert [turn.notes[id(candidate)]["share"] for candidate in pool] == [0.75, 0.25, 0.0]
+    assert [candidate for candidate in pool if "first_because" in turn.notes[id(candidate)]] == [first]
+
+
+def test_last_resorts_alone_have_equal_shares():
+    pool = [make_candidate("a", weight=0), make_candidate("b", weight=0)]
+    turn = Turn(sequence=0, random=Random(0), notes={})
+    list(WeightedStrategy().apex_select(REQUEST, pool, turn))
+    assert [turn.notes[id(candidate)]["share"] for candidate in pool] == [0.5, 0.5]

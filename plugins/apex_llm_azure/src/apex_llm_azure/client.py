@@ -11,6 +11,7 @@ from apex_llm_azure.auth import Authenticator
 from apex_llm_azure.endpoints import Endpoint
 from apex_llm_azure.failure_shapes import is_failure
 from apex_llm_azure.failures import failure, stream_failure
+from apex_llm_azure.ratelimits import note_remaining
 from apex_llm_core.context import CallContext
 from apex_llm_core.converters import encode
 from apex_llm_core.errors import AuthenticationError, InvalidRequestError, LLMError, ServiceUnavailableError
@@ -95,6 +96,7 @@ class AzureClient:
             if context.request_id:
                 headers["x-ms-client-request-id"] = context.request_id
             response = await self._http().send(method, url, context=context, headers=headers, body=body)
+            note_remaining(response.headers, context.note_rate_limits)
             if 200 <= response.status < 300:
                 return response
             error = failure(

@@ -16,7 +16,7 @@ from apex_llm_azure.endpoints import Endpoint
 from apex_llm_azure.families import UNKNOWN
 from apex_llm_azure.requests import add_extra
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import InvalidRequestError, LLMError
+from apex_llm_core.errors import LLMError, UnsupportedParameterError
 from apex_llm_core.models import EmbeddingResult, EmbedRequest, Usage
 
 #: The service takes so many tokens in one call. A token has two bytes of UTF-8 at the least, in any usual text.
@@ -104,8 +104,9 @@ def _body(request: EmbedRequest, texts: tuple[str, ...], deployment: Deployment)
     body: dict[str, Any] = {"model": deployment.name, "input": list(texts), "encoding_format": "base64"}
     if options.dimensions is not None:
         if deployment.family is not UNKNOWN and not deployment.family.dimensions_adjustable:
-            raise InvalidRequestError(
-                f"dimensions: {deployment.family.name} gives vectors of one length only; leave it out, or use a text-embedding-3 model"
+            raise UnsupportedParameterError(
+                f"dimensions: {deployment.family.name} gives vectors of one length only; leave it out, or use a text-embedding-3 model",
+                parameters=["dimensions"],
             )
         body["dimensions"] = options.dimensions
     if options.user is not None:

@@ -16,7 +16,7 @@ from apex_llm_azure.multipart import Field, multipart
 from apex_llm_azure.requests import add_extra, refuse_dropped
 from apex_llm_core.context import CallContext
 from apex_llm_core.converters import encode
-from apex_llm_core.errors import ContentFilterError, InvalidRequestError
+from apex_llm_core.errors import ContentFilterError, InvalidRequestError, UnsupportedParameterError
 from apex_llm_core.models import ImageGenerationResult, ImagePart, ImageRequest, Usage
 
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/jpg": "jpg", "image/webp": "webp"}
@@ -43,8 +43,9 @@ async def generate_images(
     document, dropped = _document(request, deployment, unsupported)
     if request.options.images:
         if not deployment.dialect.image_edits:
-            raise InvalidRequestError(
-                "this api_version cannot change images; set api_version = '2025-04-01-preview', or use the v1 surface"
+            raise UnsupportedParameterError(
+                "this api_version cannot change images; set api_version = '2025-04-01-preview', or use the v1 surface",
+                parameters=["images"],
             )
         # Base64 of pictures is megabytes of work.
         body, content_type = await asyncio.to_thread(_form, request, document)
@@ -110,7 +111,10 @@ def _file(name: str, image: ImagePart, stem: str) -> Field:
     media_type = image.media_type or ""
     ending = _ENDINGS.get(media_type)
     if ending is None:
-        raise InvalidRequestError(f"{name}: images of type {media_type!r} are not taken; use {', '.join(_ENDINGS)}")
+        raise UnsupportedParameterError(
+            f"{name}: images of type {media_type!r} are not taken; use {', '.join(_ENDINGS)}",
+            parameters=["mask" if name == "mask" else "images"],
+        )
     try:
         data = b64decode(image.data or "", validate=True)
     except binascii.Error as error:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from apex_llm_core.context import NoteRateLimits
+
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,15}", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -25,6 +27,10 @@ _READ = 2_000
 _PREFIX = "x-ratelimit-"
 _COUNTS = frozenset({"limit-requests", "limit-tokens", "remaining-requests", "remaining-tokens"})
 _RESETS = ("reset-requests", "reset-tokens")
+_REMAINING_REQUESTS = f"{_PREFIX}remaining-requests"
+_REMAINING_TOKENS = f"{_PREFIX}remaining-tokens"
+_RESET_REQUESTS = f"{_PREFIX}reset-requests"
+_RESET_TOKENS = f"{_PREFIX}reset-tokens"
 
 
 def header(headers: Mapping[str, str], name: str) -> str:
@@ -81,6 +87,33 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int | float]:
     return found
 
 
+def note_remaining(headers: Mapping[str, str], note: NoteRateLimits) -> None:
+    """Tell *note* what is left by the *headers* of an answer; nothing where they do not say.
+
+    It holds until the limits that are used up are whole again; where none is, until the first of them is.
+    """
+    # With every answer: look-ups only, in whatever case the mapping of a response finds the names.
+    requests, tokens = _count(headers.get(_REMAINING_REQUESTS)), _count(headers.get(_REMAINING_TOKENS))
+    if requests is None and tokens is None:
+        return
+    used_up = requests == 0 or tokens == 0
+    resets: list[float] = []
+    for count, name in ((requests, _RESET_REQUESTS), (tokens, _RESET_TOKENS)):
+        written = headers.get(name) if count == 0 or not used_up else None
+        seconds = duration(written.strip()) if written is not None else None
+        if seconds is not None:
+            resets.append(seconds)
+    note(
+        remaining_requests=requests,
+        remaining_tokens=tokens,
+        seconds=(max if used_up else min)(resets, default=None),
+    )
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and _WHOLE.fullmatch(text.strip()) else None
+
+
 def duration(text: str) -> float | None:
     """Return the seconds that *text* means: "10", "1s", "6m0s", "120ms", "1h2m3.5s"; None for anything else."""
     seconds = _number(text)
@@ -128,4 +161,4 @@ def _reset(headers: Mapping[str, str]) -> float | None:
     return max(used_up or resets.values(), default=None)
 
 
-__all__ = ["advised_delay", "duration", "header", "remaining", "retry_delay"]
+__all__ = ["advised_delay", "duration", "header", "note_remaining", "remaining", "retry_delay"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from apex_llm_azure.dialect import Dialect
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import InvalidRequestError, UnsupportedParameterError
 from apex_llm_core.models import (
     ChatGenerationOptions,
     ChatMessage,
@@ -75,12 +75,13 @@ def refuse_dropped(dropped: Sequence[str], deployment: str) -> None:
     """Refuse a request that would lose the options called *dropped*.
 
     Raises:
-        InvalidRequestError: there are any.
+        UnsupportedParameterError: there are any.
     """
     if dropped:
-        raise InvalidRequestError(
+        raise UnsupportedParameterError(
             f"{', '.join(dropped)}: not taken by the model behind deployment {deployment!r} or by the configured API version; "
-            "leave it out, or set options.unsupported_parameters = 'drop'"
+            "leave it out, or set options.unsupported_parameters = 'drop'",
+            parameters=dropped,
         )
 
 
@@ -167,8 +168,9 @@ def _image(part: ImagePart) -> dict[str, Any]:
 
 def _document(part: DocumentPart) -> dict[str, Any]:
     if part.text is None:
-        raise InvalidRequestError(
-            f"Azure chat completions take no documents of type {part.media_type!r}; pass the document's text"
+        raise UnsupportedParameterError(
+            f"Azure chat completions take no documents of type {part.media_type!r}; pass the document's text",
+            parameters=["documents"],
         )
     return {"type": "text", "text": f"{part.name}:\n{part.text}" if part.name else part.text}
 

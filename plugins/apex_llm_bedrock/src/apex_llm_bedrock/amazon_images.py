@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from apex_llm_bedrock.image_sizes import UnfitSizeError, pixels
 from apex_llm_bedrock.requests import add_extra
-from apex_llm_core.errors import InvalidRequestError, nearest
+from apex_llm_core.errors import InvalidRequestError, UnsupportedParameterError, nearest
 from apex_llm_core.models import ImageRequest
 
 #: Images of one call.
@@ -112,7 +112,9 @@ def _add_pictures(params: dict[str, Any], request: ImageRequest, task: Task, nam
         params["images"] = pictures
     elif pictures:
         if len(pictures) > 1 or not task.picture:
-            raise InvalidRequestError(f"images: {name} takes {'one' if task.picture else 'none'}, not {len(pictures)}")
+            raise UnsupportedParameterError(
+                f"images: {name} takes {'one' if task.picture else 'none'}, not {len(pictures)}", parameters=["images"]
+            )
         params[task.picture] = pictures[0]
     if request.options.mask is not None:
         if name not in {"INPAINTING", "OUTPAINTING"}:
@@ -130,13 +132,14 @@ def _config(
             config["width"], config["height"] = pixels(options.size, base)
         except UnfitSizeError as error:
             if unsupported == "error":
-                raise InvalidRequestError(str(error)) from error
+                raise UnsupportedParameterError(str(error), parameters=["size"]) from error
             dropped.append("size")
     if options.quality is not None and options.quality != "auto":
         quality = _QUALITIES.get(options.quality)
         if quality is None:
-            raise InvalidRequestError(
-                f"quality is {options.quality!r}{nearest(options.quality, ('standard', 'premium'))}"
+            raise UnsupportedParameterError(
+                f"quality is {options.quality!r}{nearest(options.quality, ('standard', 'premium'))}",
+                parameters=["quality"],
             )
         config["quality"] = quality
     if options.seed is not None:

@@ -23,7 +23,7 @@ from apex_llm_bedrock.schemas import closed
 from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_bedrock.tools import specification
 from apex_llm_core.converters import encode
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 from apex_llm_core.models import ChatGenerationOptions, FunctionDefinition, ResponseFormat
 
 _TOOL = "json_answer"
@@ -50,7 +50,7 @@ def answer_form(
     """Return how the `response_format` of *options* is asked for.
 
     Raises:
-        InvalidRequestError: the root of its schema is no object, and the model knows no other way.
+        UnsupportedParameterError: the root of its schema is no object, and the model knows no other way.
     """
     wish = options.response_format
     if wish is None or wish.type == "text":
@@ -65,8 +65,9 @@ def answer_form(
         dropped.append("response_format")
         return AnswerForm()
     if (wish.schema or {}).get("type", "object") != "object":
-        raise InvalidRequestError(
-            "response_format: this model answers by a tool, whose input is an object; make the root of the schema one"
+        raise UnsupportedParameterError(
+            "response_format: this model answers by a tool, whose input is an object; make the root of the schema one",
+            parameters=["response_format"],
         )
     emulated.append("response_format")
     name = names.reserved(_TOOL)

@@ -27,7 +27,14 @@ import attrs
 from apex_llm_bedrock.answers import malformed, request_id_of
 from apex_llm_bedrock.families import Family
 from apex_llm_bedrock.requests import add_extra
-from apex_llm_core.errors import ContentFilterError, ContextLengthExceededError, InvalidRequestError, LLMError, nearest
+from apex_llm_core.errors import (
+    ContentFilterError,
+    ContextLengthExceededError,
+    InvalidRequestError,
+    LLMError,
+    UnsupportedParameterError,
+    nearest,
+)
 from apex_llm_core.models import EmbeddingOptions
 
 Vector = tuple[float, ...]
@@ -112,11 +119,15 @@ def _dimensions(asked: int | None, form: EmbeddingFormat, family: Family) -> int
         return None
     if family.dimensions and asked not in family.dimensions:
         known = ", ".join(map(str, sorted(family.dimensions)))
-        raise InvalidRequestError(f"dimensions is {asked}; vectors of {family.name} have {known}")
+        raise UnsupportedParameterError(
+            f"dimensions is {asked}; vectors of {family.name} have {known}", parameters=["dimensions"]
+        )
     if form.sized:
         return asked
     if not family.dimensions:
-        raise InvalidRequestError("dimensions: the model gives vectors of one length only; leave it out")
+        raise UnsupportedParameterError(
+            "dimensions: the model gives vectors of one length only; leave it out", parameters=["dimensions"]
+        )
     return None
 
 
@@ -131,8 +142,9 @@ def _numbers(asked: object, form: EmbeddingFormat) -> str:
     if form.typed:
         return asked[0]
     if asked[0] != "float":
-        raise InvalidRequestError(
-            f"extra.embedding_types is {asked!r}; the model gives vectors of 'float' only; leave it out"
+        raise UnsupportedParameterError(
+            f"extra.embedding_types is {asked!r}; the model gives vectors of 'float' only; leave it out",
+            parameters=["extra.embedding_types"],
         )
     return ""
 

@@ -9,7 +9,7 @@ from apex_llm_bedrock.embedding_formats import FORMATS, EmbeddingFormat, Vectors
 from apex_llm_bedrock.invoke_headers import metadata_headers
 from apex_llm_bedrock.paid_calls import paid_calls
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 from apex_llm_core.models import EmbeddingResult, EmbedRequest, Usage
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def embed(
     """Embed all texts of *request*, as many in a call as the model takes and `embedding_batch` allows.
 
     Raises:
-        InvalidRequestError: the model is none for embeddings, or cannot do what the options ask.
+        UnsupportedParameterError: the model is none for embeddings, or cannot do what the options ask.
         LLMError: any of the calls failed; those under way were let end, and what they gave is kept for the next attempt.
     """
     form = _format(model)
@@ -75,7 +75,7 @@ def _format(model: Model) -> EmbeddingFormat:
         known = (
             "is none for embeddings" if model.family.name else "does not tell which model it is; declare its base_model"
         )
-        raise InvalidRequestError(
+        raise UnsupportedParameterError(
             f"the model {model.name!r} {known}, for example 'amazon.titan-embed-text-v2:0' or 'cohere.embed-v4:0'"
         )
     return form

@@ -12,7 +12,7 @@ from apex_llm_bedrock.lost import Lost
 from apex_llm_bedrock.metadata import fits
 from apex_llm_bedrock.requests import refuse_dropped
 from apex_llm_bedrock.stability_images import stability_documents
-from apex_llm_core.errors import InvalidRequestError, ServiceUnavailableError
+from apex_llm_core.errors import ServiceUnavailableError, UnsupportedParameterError
 from apex_llm_core.models import ImageRequest
 
 _BODIES = MappingProxyType({"amazon": amazon_documents, "stability": stability_documents})
@@ -49,11 +49,11 @@ def image_calls(
         unsupported: what becomes of options the model does not take.
 
     Raises:
-        InvalidRequestError: the model cannot do it; or, with *unsupported* "error", an option would be lost.
+        UnsupportedParameterError: the model cannot do it; or, with *unsupported* "error", an option would be lost.
     """
     documents_of = _BODIES.get(kind)
     if documents_of is None:
-        raise InvalidRequestError(
+        raise UnsupportedParameterError(
             f"the model {model_name!r} draws no images; use for example 'amazon.nova-canvas-v1:0'; "
             "if it stands for such a model, declare its base_model"
         )

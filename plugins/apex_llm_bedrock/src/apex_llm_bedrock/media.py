@@ -10,7 +10,7 @@ import re
 from base64 import b64decode, b64encode
 from typing import Any
 
-from apex_llm_core.errors import InvalidRequestError, nearest
+from apex_llm_core.errors import InvalidRequestError, UnsupportedParameterError, nearest
 from apex_llm_core.models import DocumentPart, ImagePart
 
 _IMAGES = {
@@ -66,8 +66,9 @@ def media_block(part: ImagePart | DocumentPart, names: DocumentNames, where: str
         return {"image": {"format": found, "source": {"bytes": part.data}}}
     kind = found or _DOCUMENTS.get(_plain(part.media_type)) or _by_ending(part.name)
     if kind is None:
-        raise InvalidRequestError(
-            f"{where}: documents of type {part.media_type!r} are not taken{nearest(_plain(part.media_type), _DOCUMENTS)}"
+        raise UnsupportedParameterError(
+            f"{where}: documents of type {part.media_type!r} are not taken{nearest(_plain(part.media_type), _DOCUMENTS)}",
+            parameters=["documents"],
         )
     return _document(part.data or "", kind, part.name, names)
 
@@ -103,8 +104,9 @@ def _image(part: ImagePart, names: DocumentNames, where: str) -> dict[str, Any]:
         return _document(data or "", found or "pdf", None, names)
     image = found or _IMAGES.get(_plain(media_type))
     if image is None:
-        raise InvalidRequestError(
-            f"{where}: images of type {media_type!r} are not taken{nearest(_plain(media_type), _IMAGES)}"
+        raise UnsupportedParameterError(
+            f"{where}: images of type {media_type!r} are not taken{nearest(_plain(media_type), _IMAGES)}",
+            parameters=["images"],
         )
     return {"image": {"format": image, "source": {"bytes": data}}}
 
@@ -116,8 +118,9 @@ def _document(data: str, kind: str, name: str | None, names: DocumentNames) -> d
 def _from_data_url(url: str, where: str) -> tuple[str, str]:
     match = _DATA_URL.match(url)
     if match is None:
-        raise InvalidRequestError(
-            f"{where}: Bedrock fetches no images from the web; pass their data in base64, or an s3:// address"
+        raise UnsupportedParameterError(
+            f"{where}: Bedrock fetches no images from the web; pass their data in base64, or an s3:// address",
+            parameters=["images"],
         )
     if not match[3]:
         raise InvalidRequestError(f"{where}: the data: URL is not in base64")

@@ -7,7 +7,7 @@ from typing import Any
 
 from apex_llm_bedrock.families import Family
 from apex_llm_bedrock.lost import Lost
-from apex_llm_core.errors import InvalidRequestError, nearest
+from apex_llm_core.errors import UnsupportedParameterError, nearest
 from apex_llm_core.models import ChatGenerationOptions
 
 #: Tokens to think with, by the word for it, where a model wants a number.
@@ -25,7 +25,7 @@ def reasoning_fields(effort: str, family: Family, max_tokens: int | None, droppe
     """Return the model's own parameters for *effort*; empty where it has none, which is noted in *dropped*.
 
     Raises:
-        InvalidRequestError: *max_tokens* leaves no room to think, or *effort* is no word the model knows.
+        UnsupportedParameterError: *max_tokens* leaves no room to think, or *effort* is no word the model knows.
     """
     if family.reasoning == "budget":
         return {"thinking": {"type": "enabled", "budget_tokens": _budget(effort, max_tokens)}}
@@ -76,13 +76,16 @@ def tool_choices(options: ChatGenerationOptions, family: Family) -> frozenset[st
 def _budget(effort: str, max_tokens: int | None) -> int:
     budget = _BUDGETS.get(effort)
     if budget is None:
-        raise InvalidRequestError(f"reasoning_effort is {effort!r}{nearest(effort, _BUDGETS)}")
+        raise UnsupportedParameterError(
+            f"reasoning_effort is {effort!r}{nearest(effort, _BUDGETS)}", parameters=["reasoning_effort"]
+        )
     if max_tokens is None:
         return budget
     if max_tokens <= _LEAST_BUDGET:
-        raise InvalidRequestError(
+        raise UnsupportedParameterError(
             f"max_tokens is {max_tokens}, but reasoning alone takes {_LEAST_BUDGET}; "
-            "raise it, or leave out reasoning_effort"
+            "raise it, or leave out reasoning_effort",
+            parameters=["reasoning_effort"],
         )
     # The answer comes out of the same number.
     return min(budget, max(_LEAST_BUDGET, max_tokens // 2))
@@ -93,7 +96,9 @@ def _known(effort: str, family: Family) -> str:
         return effort
     if effort == "minimal":
         return family.efforts[0]
-    raise InvalidRequestError(f"reasoning_effort is {effort!r}{nearest(effort, family.efforts)}")
+    raise UnsupportedParameterError(
+        f"reasoning_effort is {effort!r}{nearest(effort, family.efforts)}", parameters=["reasoning_effort"]
+    )
 
 
 __all__ = ["beside_reasoning", "reasoning_fields", "tool_choices"]

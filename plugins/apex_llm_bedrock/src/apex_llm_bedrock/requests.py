@@ -16,7 +16,7 @@ from apex_llm_bedrock.reasoning import beside_reasoning, reasoning_fields
 from apex_llm_bedrock.settings import BedrockSettings
 from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_bedrock.tools import forbids_tools, specifications, used_tools, wire_choice
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import InvalidRequestError, UnsupportedParameterError
 from apex_llm_core.models import ChatGenerationOptions, GenerateRequest, TextGenerationOptions
 
 #: What `extra` may not set, since it would contradict the request itself.
@@ -126,13 +126,14 @@ def refuse_dropped(dropped: Sequence[str], model: str) -> None:
     """Refuse a request that would lose the options called *dropped*.
 
     Raises:
-        InvalidRequestError: there are any.
+        UnsupportedParameterError: there are any.
     """
     if dropped:
         told = ", ".join(f"{name} ({name.why})" if isinstance(name, Lost) else name for name in dropped)
-        raise InvalidRequestError(
+        raise UnsupportedParameterError(
             f"{told}: not taken by the model {model!r} on Bedrock; change or leave it out, "
-            "or set options.unsupported_parameters = 'drop'"
+            "or set options.unsupported_parameters = 'drop'",
+            parameters=[str(name) for name in dropped],
         )
 
 
@@ -152,7 +153,7 @@ def add_extra(document: dict[str, Any], extra: Mapping[str, Any] | None, *, ours
 def _inference(options: TextGenerationOptions, family: Family, dropped: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if options.n is not None and options.n > 1:
-        raise InvalidRequestError("n: Bedrock gives one answer to a request; ask several times")
+        raise UnsupportedParameterError("n: Bedrock gives one answer to a request; ask several times", parameters=["n"])
     if options.max_tokens is not None:
         found["maxTokens"] = options.max_tokens
     temperature, top_p = options.temperature, options.top_p

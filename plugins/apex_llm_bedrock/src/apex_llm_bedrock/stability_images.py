@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from apex_llm_bedrock.image_sizes import UnfitSizeError, ratio
 from apex_llm_bedrock.requests import add_extra
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 from apex_llm_core.models import ImageRequest
 
 #: Models that draw from text alone.
@@ -23,7 +23,7 @@ def stability_documents(
     """Return the bodies for *request*; names of options that are not in them are added to *dropped*.
 
     Raises:
-        InvalidRequestError: the model *base* cannot do it.
+        UnsupportedParameterError: the model *base* cannot do it.
     """
     options = request.options
     extra = dict(options.extra or ())
@@ -33,10 +33,13 @@ def stability_documents(
     drawing = not base or any(name in base for name in _DRAWING)
     if options.images:
         if len(options.images) > 1:
-            raise InvalidRequestError(f"images: the model changes one picture, not {len(options.images)}")
+            raise UnsupportedParameterError(
+                f"images: the model changes one picture, not {len(options.images)}", parameters=["images"]
+            )
         if any(name in base for name in _TEXT_ONLY):
-            raise InvalidRequestError(
-                "images: the model draws from text alone; use 'stability.sd3-5-large-v1:0' to change one"
+            raise UnsupportedParameterError(
+                "images: the model draws from text alone; use 'stability.sd3-5-large-v1:0' to change one",
+                parameters=["images"],
             )
         document["image"] = options.images[0].data
         if drawing:
@@ -44,8 +47,9 @@ def stability_documents(
             document["strength"] = _STRENGTH
     if options.mask is not None:
         if drawing:
-            raise InvalidRequestError(
-                "mask: the model takes none; use 'amazon.nova-canvas-v1:0' or 'stability.stable-image-inpaint-v1:0'"
+            raise UnsupportedParameterError(
+                "mask: the model takes none; use 'amazon.nova-canvas-v1:0' or 'stability.stable-image-inpaint-v1:0'",
+                parameters=["mask"],
             )
         document["mask"] = options.mask.data
     if options.size is not None and options.size != "auto":
@@ -57,7 +61,7 @@ def stability_documents(
                 document["aspect_ratio"] = ratio(options.size)
             except UnfitSizeError as error:
                 if unsupported == "error":
-                    raise InvalidRequestError(str(error)) from error
+                    raise UnsupportedParameterError(str(error), parameters=["size"]) from error
                 dropped.append("size")
     if options.quality is not None and options.quality != "auto":
         dropped.append("quality")

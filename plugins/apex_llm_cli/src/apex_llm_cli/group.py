@@ -19,9 +19,7 @@ from apex_llm_core.plugin.discovery import COMMANDS, PluginSource, discover
 PLANNED: dict[str, str | None] = {
     "batch": "apex-llm-gateway",
     "breakers": None,
-    "explain": None,
     "serve": "apex-llm-gateway",
-    "simulate": None,
     "stats": None,
 }
 

@@ -13,10 +13,15 @@ _TIER = 10.0
 # Looking up a member of an enumeration costs more than all the arithmetic here.
 _UNAVAILABLE = HealthState.UNAVAILABLE
 _DEGRADED = HealthState.DEGRADED
+#: States that a success ends; "forced_open" is ended by hand only.
+_PROBED = ("half_open", "open")
+_TIERS = ("well", "degraded", "half-open", "open", "unavailable", "opened by hand")
 
 
 class AvailabilityStrategy:
-    """Most available first, in tiers: closed breaker, closed but degraded, half-open, open, unavailable by health check.
+    """Most available first, in tiers: closed breaker, closed but degraded, half-open, open, unavailable by health check, and
+    last those whose breaker was opened by hand. A breaker that is disabled or only watches lets everybody through: it counts as
+    closed.
 
     Within a tier the success rate decides; candidates within `tolerance` of the best share the requests by priority and
     weight. The observed rate is weighed against `prior` as if `prior_attempts` attempts had gone that way, so that a
@@ -35,9 +40,16 @@ class AvailabilityStrategy:
         """Rank by availability."""
         settings = self._settings
         probe = self._probe(candidates, turn)
-        ranking = turn.rank(
-            candidates, _expected_failures(settings.prior, settings.prior_attempts), tolerance=settings.tolerance
-        )
+        failures = _expected_failures(settings.prior, settings.prior_attempts)
+        if turn.notes is not None:
+            for candidate in candidates:
+                expected = failures(candidate)
+                # Rounding may leave a share a little below zero.
+                tier = int((expected + 1.0) // _TIER)
+                turn.note(candidate, expected_failures=max(0.0, expected - tier * _TIER), tier=_TIERS[tier])
+            if probe is not None:
+                turn.note(probe, first_because="to probe its breaker")
+        ranking = turn.rank(candidates, failures, tolerance=settings.tolerance)
         return ranking if probe is None else _led_by(probe, ranking)
 
     def _probe(self, candidates: Sequence[Candidate], turn: Turn) -> Candidate | None:
@@ -49,7 +61,7 @@ class AvailabilityStrategy:
                 [
                     candidate
                     for candidate in candidates
-                    if candidate.live.breaker != "closed"
+                    if candidate.live.breaker in _PROBED
                     and candidate.live.health is not _UNAVAILABLE
                     and candidate.weight > 0
                 ]
@@ -69,11 +81,14 @@ def _expected_failures(prior: float, prior_attempts: float) -> Callable[[Candida
         else:
             attempts = live.attempts or 1
             failures = 1.0 - prior + (prior - rate) * attempts / (attempts + prior_attempts)
+        breaker = live.breaker
+        if breaker == "forced_open":
+            return failures + 5 * _TIER
         if live.health is _UNAVAILABLE:
             return failures + 4 * _TIER
-        if live.breaker == "closed":
-            return failures + _TIER if live.health is _DEGRADED else failures
-        return failures + (2 * _TIER if live.breaker == "half_open" else 3 * _TIER)
+        if breaker in _PROBED:
+            return failures + (2 * _TIER if breaker == "half_open" else 3 * _TIER)
+        return failures + _TIER if live.health is _DEGRADED else failures
 
     return expected_failures
 

@@ -41,6 +41,15 @@ class CostStrategy:
                 prompt * input_price + answers * (length if limit is None or length < limit else limit) * output_price
             )
 
+        if turn.notes is not None:
+            for candidate in candidates:
+                expected, price = cost(candidate), candidate.cost_per_input_token
+                turn.note(
+                    candidate,
+                    cost=None if expected == inf else expected,
+                    input_cost=None if price is None else prompt * price,
+                    output_cost=None if expected == inf or price is None else expected - prompt * price,
+                )
         return turn.rank(candidates, cost)
 
     def _expected_output(self, request: Request) -> tuple[int, int]:

@@ -37,6 +37,9 @@ class FeatureStrategy:
     def apex_select(self, request: Request, candidates: Sequence[Candidate], turn: Turn) -> Iterable[Candidate]:
         """Rank by fit."""
         misfit = self._misfit(request)
+        if turn.notes is not None:
+            for candidate in candidates:
+                turn.note(candidate, **_parts(misfit(candidate), request, candidate))
         return _without_lacking(turn.rank(candidates, misfit), misfit)
 
     def _misfit(self, request: Request) -> Callable[[Candidate], int]:
@@ -76,6 +79,21 @@ class FeatureStrategy:
             return score
 
         return misfit
+
+
+def _parts(misfit: int, request: Request, candidate: Candidate) -> dict[str, float | str | None]:
+    """Return *misfit* in words: the capabilities missing, and how many things are lacking, uncertain and not needed."""
+    missing = request.needs - candidate.capabilities if candidate.capabilities is not None else ()
+    lacking, rest = divmod(misfit, _LACKING)
+    uncertain, rest = divmod(rest, _UNCERTAIN)
+    surplus, window_bits = divmod(rest, _SURPLUS)
+    return {
+        "missing": ", ".join(sorted(missing)) or None,
+        "lacking": lacking,
+        "uncertain": uncertain,
+        "surplus": surplus,
+        "window_bits": window_bits,
+    }
 
 
 def _without_lacking(ranking: Iterator[Candidate], misfit: Callable[[Candidate], int]) -> Iterator[Candidate]:

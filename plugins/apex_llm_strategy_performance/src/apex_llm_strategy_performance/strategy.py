@@ -27,8 +27,9 @@ class PerformanceStrategy:
     * Another small share, `recheck_share`, goes to any measured candidate by weight: one that was slow would otherwise
       never be measured again.
 
-    While nobody is measured, priority and weight rank. Candidates whose health check failed or whose weight is 0 are neither
-    explored nor rechecked. Those with an open breaker are: the core passes over them at no cost until a probe is due.
+    While nobody is measured, priority and weight rank. Candidates whose health check failed, whose weight is 0 or whose breaker
+    was opened by hand are neither explored nor rechecked. Those with a breaker that opened by itself are: the core passes over
+    them at no cost until a probe is due.
     """
 
     def __init__(self, settings: PerformanceSettings | None = None) -> None:
@@ -40,6 +41,13 @@ class PerformanceStrategy:
         """Rank by expected time."""
         streamed = isinstance(request, GenerateRequest) and request.stream
         times = list(map(_time_to_first_chunk if streamed else _latency, candidates))
+        if turn.notes is not None:
+            for candidate, time in zip(candidates, times, strict=True):
+                turn.note(
+                    candidate,
+                    observed_seconds=time,
+                    expected_seconds=None if time is None else self._loaded(candidate, time),
+                )
         if None not in times:
             return self._ranked(candidates, [], streamed=streamed, turn=turn)
         measured = [candidate for candidate, time in zip(candidates, times, strict=True) if time is not None]
@@ -51,16 +59,18 @@ class PerformanceStrategy:
     def _ranked(
         self, measured: Sequence[Candidate], unmeasured: Sequence[Candidate], *, streamed: bool, turn: Turn
     ) -> Iterator[Candidate]:
-        load_factor = self._settings.load_factor
+        loaded = self._loaded
 
         def expected(candidate: Candidate) -> float:
             live = candidate.live
             time: float = live.time_to_first_chunk if streamed else live.latency  # type: ignore[assignment]
             # Logarithms make the relative tolerance a constant difference.
-            return log(time * (1.0 + load_factor * live.in_flight) + _INSTANT)
+            return log(loaded(candidate, time) + _INSTANT)
 
         probe = self._probe(measured, unmeasured, turn)
         if probe is not None:
+            if turn.notes is not None:
+                turn.note(probe, first_because="to renew its measurement" if probe in measured else "to measure it")
             yield probe
         for candidate in turn.rank(measured, expected, tolerance=self._tolerance):
             if candidate is not probe:
@@ -68,6 +78,10 @@ class PerformanceStrategy:
         for candidate in turn.by_priority(unmeasured):
             if candidate is not probe:
                 yield candidate
+
+    def _loaded(self, candidate: Candidate, time: float) -> float:
+        """Return *time* with what is in flight."""
+        return time * (1.0 + self._settings.load_factor * candidate.live.in_flight)
 
     def _probe(self, measured: Sequence[Candidate], unmeasured: Sequence[Candidate], turn: Turn) -> Candidate | None:
         """Return the candidate that this request should measure, None for most requests."""
@@ -80,7 +94,8 @@ class PerformanceStrategy:
 
 
 def _is_reachable(candidate: Candidate) -> bool:
-    return candidate.weight > 0 and candidate.live.health is not HealthState.UNAVAILABLE
+    live = candidate.live
+    return candidate.weight > 0 and live.health is not HealthState.UNAVAILABLE and live.breaker != "forced_open"
 
 
 def _tries(candidate: Candidate) -> float:

@@ -21,10 +21,15 @@ class RoundRobinStrategy:
     def apex_select(self, request: Request, candidates: Sequence[Candidate], turn: Turn) -> Iterable[Candidate]:  # noqa: ARG002 - the hook's form
         """Rank by turns."""
         if 0 not in map(_weight, candidates):
-            return _rotated(candidates, turn.sequence)
-        circle = [candidate for candidate in candidates if candidate.weight > 0]
-        reserve = [candidate for candidate in candidates if candidate.weight <= 0]
-        return [*_rotated(circle, turn.sequence), *_rotated(reserve, turn.sequence)]
+            ranking = _rotated(candidates, turn.sequence)
+        else:
+            circle = [candidate for candidate in candidates if candidate.weight > 0]
+            reserve = [candidate for candidate in candidates if candidate.weight <= 0]
+            ranking = [*_rotated(circle, turn.sequence), *_rotated(reserve, turn.sequence)]
+        if turn.notes is not None:
+            for turns, candidate in enumerate(ranking):
+                turn.note(candidate, turns_to_go=turns)
+        return ranking
 
 
 def _rotated(candidates: Sequence[Candidate], steps: int) -> list[Candidate]:

@@ -9,7 +9,7 @@ from typing import Any
 from apex_llm_bedrock.answers import Reading, text_of, word_of
 from apex_llm_bedrock.tool_names import ToolNames
 from apex_llm_core.converters import encode
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 from apex_llm_core.models import ContentPart, ReasoningPart, TextPart, ToolCallPart
 
 Block = dict[str, Any]
@@ -63,7 +63,7 @@ def _block(block: Block) -> Block:
                     return {"type": "redacted_thinking", "data": content["redactedContent"]}
                 said = content["reasoningText"]
                 return {"type": "thinking", "thinking": said["text"], "signature": said["signature"]}
-    raise InvalidRequestError(f"Claude takes no {', '.join(block)} by InvokeModel")
+    raise UnsupportedParameterError(f"Claude takes no {', '.join(block)} by InvokeModel")
 
 
 def _source(content: Mapping[str, Any], media_type: str) -> Block:
@@ -79,8 +79,9 @@ def _document(content: Mapping[str, Any]) -> Block:
     elif kind == "pdf":
         source = _source(content, "application/pdf")
     else:
-        raise InvalidRequestError(
-            f"Claude takes no {kind} documents by InvokeModel; pass a PDF, or the document's text"
+        raise UnsupportedParameterError(
+            f"Claude takes no {kind} documents by InvokeModel; pass a PDF, or the document's text",
+            parameters=["documents"],
         )
     return {"type": "document", "source": source, "title": content["name"]}
 

@@ -14,7 +14,7 @@ from apex_llm_bedrock.models import Model
 from apex_llm_bedrock.requests import refuse_dropped
 from apex_llm_bedrock.settings import BedrockSettings
 from apex_llm_bedrock.tool_names import ToolNames
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 from apex_llm_core.models import (
     ChatGenerationChunk,
     ChatGenerationOptions,
@@ -115,7 +115,7 @@ class Asked:
         """Return *document* as the body.
 
         Raises:
-            InvalidRequestError: by the settings' policy, options may not be dropped.
+            UnsupportedParameterError: by the settings' policy, options may not be dropped.
         """
         user = self.options.user
         if user is not None and not fits(user):
@@ -163,7 +163,7 @@ class InvokeForm(Protocol):
         """Return the body of a request.
 
         Raises:
-            InvalidRequestError: the form has no place for something the request cannot do without; or, by the settings'
+            UnsupportedParameterError: the form has no place for something the request cannot do without; or, by the settings'
                 policy, for an option.
         """
 
@@ -187,7 +187,7 @@ def add_options(document: dict[str, Any], asked: Asked, members: Mapping[str, st
     """Write the options of sampling under the names that *members* gives them; the others are dropped unless they say nothing.
 
     Raises:
-        InvalidRequestError: several answers are wished for, and the form knows only one.
+        UnsupportedParameterError: several answers are wished for, and the form knows only one.
     """
     options, family = asked.options, asked.model.family
     refused = {"temperature": not family.temperature, "top_p": not family.top_p, "stop": not family.stop_sequences}
@@ -203,7 +203,9 @@ def add_options(document: dict[str, Any], asked: Asked, members: Mapping[str, st
             document[member] = list(value) if name == "stop" else value
     if options.n is not None and options.n > 1:
         if "n" not in members:
-            raise InvalidRequestError("n: the model gives one answer to a request; ask several times")
+            raise UnsupportedParameterError(
+                "n: the model gives one answer to a request; ask several times", parameters=["n"]
+            )
         document[members["n"]] = options.n
 
 
@@ -236,13 +238,14 @@ def refuse_stored(messages: Sequence[ChatMessage]) -> None:
     """Refuse pictures in S3, which only Converse fetches.
 
     Raises:
-        InvalidRequestError: there is one; names the place.
+        UnsupportedParameterError: there is one; names the place.
     """
     for position, message in enumerate(messages):
         for part in () if isinstance(message.content, str) else message.content:
             if isinstance(part, ImagePart) and str(part.url).lower().startswith("s3://"):
-                raise InvalidRequestError(
-                    f"messages[{position}]: by InvokeModel the model fetches no pictures from S3; pass their data in base64"
+                raise UnsupportedParameterError(
+                    f"messages[{position}]: by InvokeModel the model fetches no pictures from S3; pass their data in base64",
+                    parameters=["images"],
                 )
 
 

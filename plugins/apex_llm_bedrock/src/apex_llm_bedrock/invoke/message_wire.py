@@ -19,7 +19,7 @@ from typing import Any
 
 from apex_llm_bedrock.conversation import Conversation
 from apex_llm_core.converters import encode
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 
 Wire = dict[str, Any]
 _TEXT_DOCUMENTS = frozenset({"txt", "md", "csv", "html"})
@@ -29,7 +29,7 @@ def wire_messages(conversation: Conversation) -> list[Wire]:
     """Return *conversation* as it goes over the wire.
 
     Raises:
-        InvalidRequestError: it has a document that is no text.
+        UnsupportedParameterError: it has a document that is no text.
     """
     found: list[Wire] = []
     if conversation.system:
@@ -77,7 +77,9 @@ def _part(block: Wire) -> Wire | None:
 def _document(document: Mapping[str, Any]) -> str:
     kind = document["format"]
     if kind not in _TEXT_DOCUMENTS:
-        raise InvalidRequestError(f"the model takes no {kind} documents by InvokeModel; pass the document's text")
+        raise UnsupportedParameterError(
+            f"the model takes no {kind} documents by InvokeModel; pass the document's text", parameters=["documents"]
+        )
     text = b64decode(document["source"]["bytes"]).decode("utf-8", "replace")
     return f"{document['name']}:\n{text}"
 

@@ -13,7 +13,7 @@ import attrs
 from apex_llm_bedrock.answers import Reading, text_of
 from apex_llm_bedrock.invoke.form import Answer, Asked, InvokeBody, add_options, usage_from
 from apex_llm_bedrock.invoke.prompts import plain_turns, prompt_of
-from apex_llm_core.errors import InvalidRequestError, ServiceUnavailableError
+from apex_llm_core.errors import ServiceUnavailableError, UnsupportedParameterError
 from apex_llm_core.models import ChatGenerationChunk, ChatMessage, Choice, Usage, text_chunk
 
 #: What older Cohere models write where a text ends.
@@ -52,7 +52,9 @@ class PromptForm:
         chat = asked.chat
         if chat is not None:
             if chat.all_tools:
-                raise InvalidRequestError("tools: the model takes a prompt of text; it knows no tools")
+                raise UnsupportedParameterError(
+                    "tools: the model takes a prompt of text; it knows no tools", parameters=["tools"]
+                )
             if chat.response_format is not None and chat.response_format.type != "text":
                 asked.dropped.append("response_format")
             if chat.reasoning_effort is not None:
@@ -201,7 +203,7 @@ def _cohere_body(asked: Asked) -> dict[str, Any]:
     turns = plain_turns(asked.request.messages)
     system = turns.pop(0).text if turns[0].role == "system" else ""
     if not turns or turns[-1].role != "user":
-        raise InvalidRequestError("the last message must be the user's: the model answers it")
+        raise UnsupportedParameterError("the last message must be the user's: the model answers it")
     document = {"message": turns[-1].text}
     if turns[:-1]:
         roles = {"user": "USER", "assistant": "CHATBOT"}

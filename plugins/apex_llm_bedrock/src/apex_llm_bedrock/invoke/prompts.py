@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from apex_llm_core.errors import InvalidRequestError
+from apex_llm_core.errors import UnsupportedParameterError
 from apex_llm_core.models import (
     CacheHintPart,
     ChatMessage,
@@ -45,11 +45,15 @@ class _Template(NamedTuple):
     marks: tuple[str, ...]
 
 
+#: What errors call a part that is no text; the others are of tools.
+_PARAMETERS = MappingProxyType({"image": "images", "document": "documents"})
+
+
 def plain_turns(messages: Sequence[ChatMessage]) -> list[Turn]:
     """Return the texts of *messages*, the system's first, each side's in a row joined.
 
     Raises:
-        InvalidRequestError: a message has something else than text.
+        UnsupportedParameterError: a message has something else than text.
     """
     system: list[str] = []
     turns: list[Turn] = []
@@ -68,7 +72,7 @@ def prompt_of(request: GenerateRequest, template: str) -> str:
     """Return the prompt for *request*; *template* is "" for a family that publishes none.
 
     Raises:
-        InvalidRequestError: the conversation cannot be written so.
+        UnsupportedParameterError: the conversation cannot be written so.
     """
     turns = plain_turns(request.messages)
     alone = len(turns) == 1 and turns[0].role == "user"
@@ -76,14 +80,14 @@ def prompt_of(request: GenerateRequest, template: str) -> str:
         return turns[0].text
     form = _TEMPLATES.get(template)
     if form is None or (template == "titan" and not alone):
-        raise InvalidRequestError(
+        raise UnsupportedParameterError(
             "the model takes one prompt, and its maker publishes no form for conversations; send a single user message, "
             "or write the conversation into the prompt yourself"
         )
     for turn in turns:
         forged = next((mark for mark in form.marks if mark in turn.text), None)
         if forged is not None:
-            raise InvalidRequestError(
+            raise UnsupportedParameterError(
                 f"a {turn.role} message has {forged!r}, which marks turns in the model's prompts; remove it, "
                 "or write the whole prompt yourself by text generation"
             )
@@ -92,7 +96,9 @@ def prompt_of(request: GenerateRequest, template: str) -> str:
 
 def _text(message: ChatMessage, where: str) -> str:
     if message.role in ("tool", "function") or message.function_call is not None:
-        raise InvalidRequestError(f"{where}: the model takes a prompt of text; it knows no tools")
+        raise UnsupportedParameterError(
+            f"{where}: the model takes a prompt of text; it knows no tools", parameters=["tools"]
+        )
     if isinstance(message.content, str):
         return message.content
     return "".join(_part(part, where) for part in message.content)
@@ -105,7 +111,9 @@ def _part(part: ContentPart, where: str) -> str:
         return f"{part.name}:\n{part.text}" if part.name else part.text
     if isinstance(part, CacheHintPart | ReasoningPart):
         return ""
-    raise InvalidRequestError(f"{where}: the model takes a prompt of text, no {part.type}")
+    raise UnsupportedParameterError(
+        f"{where}: the model takes a prompt of text, no {part.type}", parameters=[_PARAMETERS.get(part.type, "tools")]
+    )
 
 
 def _with_headers(begin: str, end: str, over: str) -> Callable[[Sequence[Turn]], str]:
@@ -157,7 +165,7 @@ def _alternating(turns: Sequence[Turn]) -> tuple[str, Sequence[Turn]]:
     if turns[0].role == "system":
         system, turns = turns[0].text, turns[1:]
     if not turns or turns[0].role != "user":
-        raise InvalidRequestError("the first message after the system's must be the user's")
+        raise UnsupportedParameterError("the first message after the system's must be the user's")
     return system, turns
 
 
