@@ -100,6 +100,8 @@ class CallContext:
     emit: Callable[[Event], None] = _drop
     #: The provider that comes first, whatever the strategy says; None: the strategy decides alone.
     preferred: str | None = None
+    #: A copy of a request, for shadow traffic: nobody waits for its answer.
+    shadow: bool = False
     #: The (provider, model) pair of this attempt; None outside an attempt.
     candidate: Candidate | None = None
     #: The number of this attempt in the request, from 1.

@@ -477,9 +477,10 @@ class LLMProviderManager:
             config = self._started.config
             return config.manager.watch if config.files else 0.0
 
-        def rejected(error: ApexLLMError) -> None:
+        def rejected(error: Exception) -> None:
             generation = self._started
-            generation.bus.emit(ConfigurationRejected(message=generation.redactor.scrub(error.message)))
+            message = error.message if isinstance(error, ApexLLMError) else f"{type(error).__name__}: {error}"
+            generation.bus.emit(ConfigurationRejected(message=generation.redactor.scrub(message)))
 
         self._files.follow(interval, self.reload, rejected)
 

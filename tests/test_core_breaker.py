@@ -6,15 +6,12 @@ from random import Random
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from apex_llm_core.config.policies import BreakerConfig
 from apex_llm_core.config.schema import ManagerConfig
 from apex_llm_core.converters import dumps
 from apex_llm_core.errors import LLMErrorType
 from apex_llm_core.policies.breaker import BreakerRules, BreakerTransition, CircuitBreaker, blames_provider
-from apex_llm_core.policies.windows import CountWindow, TimeWindow
 from apex_llm_core.testing import FakeClock
 
 RESET = 30.0
@@ -181,8 +178,10 @@ class TestRates:
         assert it.changes == [("closed", "open", "slow calls")]
 
     def test_slow_failures_are_slow(self):
-        it = scene(threshold=9, failure_rate=1.0, minimum_calls=2, slow_call_rate=0.5)
+        it = scene(threshold=9, failure_rate=1.0, minimum_calls=3, slow_call_rate=0.3)
         it.succeed()
+        it.fail(seconds=SLOW)
+        assert it.breaker.status().slow_call_rate == 0
         it.fail(seconds=SLOW + 1)
         assert it.changes == [("closed", "open", "slow calls")]
 
@@ -381,18 +380,15 @@ class TestAdvice:
         assert it.changes == [("closed", "open", "retry_after")]
         assert it.breaker.retry_after() == 7
 
-    def test_four_outcomes_prove_nothing(self):
-        it = scene()
-        it.succeed(3)
-        it.fail(retry_after=7)
-        assert it.breaker.state == "open"
-
-    def test_the_proof_needs_half_of_the_outcomes(self):
+    @pytest.mark.parametrize(
+        ("successes", "failures", "state"), [(3, 0, "open"), (4, 0, "closed"), (3, 2, "closed"), (3, 3, "open")]
+    )
+    def test_the_proof_is_half_of_five_outcomes_or_more(self, successes, failures, state):
         it = scene(threshold=9)
-        it.succeed(3)
-        it.fail(3)
+        it.succeed(successes)
+        it.fail(failures)
         it.fail(retry_after=7)
-        assert it.breaker.state == "open"
+        assert it.breaker.state == state
 
     def test_the_proof_is_of_the_last_ten_seconds(self):
         it = scene()
@@ -590,6 +586,13 @@ class TestModes:
         assert not it.breaker.status().would_open
         assert it.changes == []
 
+    def test_metrics_only_never_opens(self):
+        it = scene(mode="metrics_only", minimum_calls=1)
+        it.fail(9, retry_after=60)
+        it.succeed(2, seconds=SLOW + 1)
+        assert it.breaker.status().would_open
+        assert it.breaker.state == "metrics_only"
+
     def test_metrics_only_tells_what_advice_would_do(self):
         it = scene(mode="metrics_only")
         it.fail(retry_after=5)
@@ -655,7 +658,9 @@ class TestModes:
 
     def test_closing_by_hand_begins_anew(self):
         it = scene()
-        it.breaker.failure(it.half_open(), retry_after=100)
+        it.trip()
+        it.recover()
+        it.trip()
         it.breaker.close()
         it.fail(2)
         it.breaker.close()
@@ -780,10 +785,16 @@ class TestAdopt:
 
     def test_other_permits_begin_with_the_next_probe(self):
         it = scene()
+        late = it.take()
         probe = it.half_open()
         it.breaker.adopt(BreakerRules(half_open_permits=2))
-        assert [it.take(), it.take()] != [probe, probe]
+        it.take()
+        it.take()
         assert it.breaker.acquire() is None
+        for permit in (late, probe):
+            it.breaker.failure(permit)
+            it.breaker.success(permit)
+        assert it.breaker.state == "half_open"
 
     def test_another_mode_changes_the_state(self):
         it = scene()
@@ -859,55 +870,3 @@ def test_every_error_type_has_its_blame(error_type):
         "content_filter_error",
     }
     assert blames_provider(error_type) is (error_type.value not in callers)
-
-
-# -- windows ----------------------------------------------------------------------------------------------------------------
-
-OUTCOMES = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.3, 1.0, 1.7, 9.0, 300.0]), st.booleans(), st.booleans()), max_size=60
-)
-
-
-def counted(window: CountWindow | TimeWindow) -> tuple[int, int, int]:
-    return window.calls, window.failures, window.slow
-
-
-def expected(outcomes: list[tuple[float, bool, bool]]) -> tuple[int, int, int]:
-    return len(outcomes), sum(failed for _, failed, _ in outcomes), sum(slow for _, _, slow in outcomes)
-
-
-class TestWindows:
-    @given(size=st.integers(1, 12), outcomes=OUTCOMES)
-    def test_the_last_calls(self, size, outcomes):
-        window = CountWindow(size)
-        for position, (_, failed, slow) in enumerate(outcomes):
-            window.add(0.0, failed, slow)
-            window.evict(1e9)
-            assert counted(window) == expected(outcomes[: position + 1][-size:])
-
-    @given(seconds=st.integers(1, 12), outcomes=OUTCOMES, idle=st.sampled_from([0.0, 1.0, 5.5, 1e6]))
-    def test_the_last_seconds(self, seconds, outcomes, idle):
-        window = TimeWindow(seconds)
-        now = 50.5
-        past: list[tuple[float, bool, bool]] = []
-        for step, failed, slow in outcomes:
-            now += step
-            window.add(now, failed, slow)
-            past.append((now, failed, slow))
-            assert counted(window) == expected([call for call in past if int(call[0]) > int(now) - seconds])
-        now += idle
-        window.evict(now)
-        assert counted(window) == expected([call for call in past if int(call[0]) > int(now) - seconds])
-
-    @pytest.mark.parametrize("kind", [CountWindow, TimeWindow])
-    def test_cleared_they_are_as_new(self, kind):
-        window = kind(3)
-        for second in range(5):
-            window.add(float(second), True, True)
-        window.clear()
-        assert counted(window) == (0, 0, 0)
-        for second in range(5, 8):
-            window.add(float(second), True, False)
-        assert counted(window) == (3, 3, 0)
-        window.add(8.0, False, True)
-        assert counted(window) == (3, 2, 1)

@@ -396,6 +396,17 @@ class BreakerAgainstReference(RuleBasedStateMachine):
         advice = None if succeeded else data.draw(st.sampled_from([None, None, 0.0, 0.5, 3.0, 30.0, 9999.0, -1.0]))
         self.pair.end(position, succeeded, seconds=seconds, advice=advice)
 
+    @rule(
+        calls=st.lists(st.tuples(st.booleans(), st.sampled_from([None, SLOW + 0.1])), min_size=2, max_size=8),
+        advice=st.sampled_from([None, 2.0]),
+    )
+    def traffic(self, calls, advice):
+        for succeeded, seconds in calls:
+            before = len(self.pair.calls)
+            self.pair.ask()
+            if len(self.pair.calls) > before:
+                self.pair.end(before, succeeded, seconds=seconds, advice=None if succeeded else advice)
+
     @rule()
     def recover(self):
         both = self.pair
@@ -439,5 +450,5 @@ class BreakerAgainstReference(RuleBasedStateMachine):
         self.pair.check()
 
 
-BreakerAgainstReference.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+BreakerAgainstReference.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
 TestBreakerAgainstReference = BreakerAgainstReference.TestCase

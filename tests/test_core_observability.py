@@ -13,7 +13,7 @@ import attrs
 import pytest
 from loguru import logger
 
-from apex_llm_core.errors import AuthenticationError, LLMError, PluginError, ServiceUnavailableError
+from apex_llm_core.errors import AuthenticationError, LLMError, LLMErrorType, PluginError, ServiceUnavailableError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.markers import hookimpl
 from apex_llm_core.models import AttemptFinished, BreakerChanged, FellBack, LimitRejected, PluginFailed, RequestFinished
@@ -23,7 +23,9 @@ from apex_llm_core.observability.metrics import MetricsCollector
 from apex_llm_core.redaction import Redactor, Secret
 from apex_llm_core.testing import run_virtual
 
-EVENT = FellBack(from_provider="a", from_model="m", to_provider="b", to_model="m", error_type=LLMErrorType.UNKNOWN_ERROR)
+EVENT = FellBack(
+    from_provider="a", from_model="m", to_provider="b", to_model="m", error_type=LLMErrorType.UNKNOWN_ERROR
+)
 
 
 def finished(outcome="ok", **facts):

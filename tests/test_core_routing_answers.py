@@ -28,6 +28,20 @@ class TestCache:
         assert scene.called == "a"
         assert [event.cached for event in scene.events_of(RequestFinished)] == [False, True]
 
+    def test_a_fallback_models_answer_is_not_kept(self, stage):
+        scene = stage(
+            {"a": [ServiceUnavailableError("down")], "b": []},
+            providers={"b": {"models": [{"id": "other"}]}},
+            fallback={"models": {"m": ["other"]}},
+            **CACHED,
+        )
+
+        async def body(manager):
+            return [(await manager.generate_chat("hi", model="m")).model for _ in range(3)]
+
+        assert scene.run(body) == ["other", "m", "m"]
+        assert len(scene.a.calls) == 2
+
     def test_answers_embeddings_text_and_streams_but_no_images(self, stage):
         scene = stage({"a": []}, **CACHED)
 

@@ -105,6 +105,22 @@ def test_the_cap_of_attempts_holds_over_the_steps(stage):
     assert len(error.attempts) == 4
 
 
+def test_no_step_makes_an_attempt_when_there_may_be_none(stage):
+    scene = stage(
+        {"a": [DOWN] * 9, "b": [DOWN] * 9},
+        providers=SMALL,
+        manager={"max_attempts": 1},
+        **steps({"step": "smaller_model", "to_model": "small"}, {"step": "shorter_answer", "max_tokens": 5}),
+    )
+    error = scene.failed_chat(ServiceUnavailableError)
+    assert len(error.attempts) == len(scene.a.calls) + len(scene.b.calls) == 1
+
+
+def test_all_attempts_are_told_when_no_step_helps(stage):
+    scene = stage({"a": [DOWN], "b": [DOWN]}, providers=SMALL, **steps({"step": "smaller_model", "to_model": "small"}))
+    assert len(scene.failed_chat(ServiceUnavailableError).attempts) == 2
+
+
 @pytest.mark.parametrize("kind", ["smaller_model", "shorter_answer"])
 def test_a_stream_degrades_before_its_first_chunk(stage, kind):
     table = {"to_model": "small"} if kind == "smaller_model" else {"max_tokens": 5}

@@ -47,7 +47,7 @@ class TestBulkhead:
             scene.assert_settled(manager)
             return manager.stats()["concurrency"]
 
-        assert scene.run(body) == [{"provider": "a", "limit": 2, "in_flight": 0, "waiting": 0}]
+        assert scene.run(body) == [{"provider": "a", "model": None, "limit": 2, "in_flight": 0, "waiting": 0}]
         assert ended == [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (5, 3)]
 
     def test_not_for_ever(self, stage):
@@ -187,6 +187,83 @@ class TestShadow:
 
         scene.run(body)
         assert 30 < len(scene.b.calls) < 90
+
+    def test_it_goes_to_the_model_that_is_named_whatever_the_rule_says_of_the_request(self, stage):
+        scene = stage(
+            {"a": [], "b": [], "c": []},
+            providers={"b": {"models": [{"id": "other"}]}, "c": {"models": [{"id": "next"}]}},
+            routes=[{"to_model": "other", "shadow_model": "next"}],
+        )
+
+        async def body(manager):
+            served = await ask(manager)
+            await asyncio.sleep(1)
+            return served
+
+        assert scene.run(body) == "b"
+        assert (len(scene.a.calls), len(scene.b.calls), len(scene.c.calls)) == (0, 1, 1)
+
+    def test_it_takes_no_session_with_it(self, stage):
+        scene = stage({"a": ["a"] * 3, "b": ["b"] * 3}, routes=[{"shadow_provider": "b"}])
+
+        async def body(manager):
+            answers = []
+            for _ in range(3):
+                answers.append(await ask(manager, caller=Caller(session="s")))
+                await asyncio.sleep(1)
+            return answers
+
+        assert scene.run(body) == ["a", "a", "a"]
+
+    def test_it_is_tried_once(self, stage):
+        scene = self.scene(stage, {"a": ["a"], "b": [DOWN] * 9})
+
+        async def body(manager):
+            await ask(manager)
+            await asyncio.sleep(60)
+            return manager.stats()["governor"]["budget_left"]
+
+        assert scene.run(body) == 100
+        assert len(scene.b.calls) == 1
+
+
+class TestSlowStart:
+    def test_after_an_outage_requests_come_back_little_by_little(self, stage):
+        scene = stage(
+            {"a": [DOWN] + [[1, "a"]] * 99},
+            manager={"circuit_breaker_threshold": 1, "circuit_breaker_reset_timeout": 5},
+        )
+
+        async def body(manager):
+            with pytest.raises(ServiceUnavailableError):
+                await ask(manager)
+            await asyncio.sleep(6)
+            await ask(manager)
+            before = scene.clock()
+            await asyncio.gather(*(ask(manager) for _ in range(14)))
+            scene.assert_settled(manager)
+            return scene.clock() - before
+
+        # The probe opened two places, the next rounds are of two, four and eight.
+        assert scene.run(body) == pytest.approx(3)
+
+    def test_other_models_of_the_provider_are_not_concerned(self, stage):
+        scene = stage(
+            {"a": [DOWN, "a"] + [[1, "a"]] * 99},
+            providers={"a": {"models": [{"id": "m"}, {"id": "n"}]}},
+            manager={"circuit_breaker_threshold": 1, "circuit_breaker_reset_timeout": 5},
+        )
+
+        async def body(manager):
+            with pytest.raises(ServiceUnavailableError):
+                await ask(manager)
+            await asyncio.sleep(6)
+            await ask(manager)
+            before = scene.clock()
+            await asyncio.gather(*(ask(manager, model="n") for _ in range(20)))
+            return scene.clock() - before
+
+        assert scene.run(body) == pytest.approx(1)
 
 
 class TestCanary:

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     "README.md",
     "docs/using.md",
+    "docs/resilience.md",
     "docs/writing-a-provider.md",
     "docs/writing-a-strategy.md",
     "docs/writing-a-middleware.md",

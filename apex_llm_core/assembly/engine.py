@@ -119,7 +119,7 @@ def make_engine(
         fallback=fallback,
         admission=admission,
         cache=cache,
-        degradation=Degradation(config.degradation, router.lists) if config.degradation else None,
+        degradation=Degradation(config.degradation, router.lists, governor.exhausted) if config.degradation else None,
         shadowing=shadowing,
         hedging=config.hedging.enabled,
         sweeper=sweeper,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from apex_llm_core.config.loading import watched_files
 from apex_llm_core.config.watching import FileWatcher, Snapshot
-from apex_llm_core.errors import ApexLLMError
 
 
 class ConfigurationFiles:
@@ -29,7 +28,7 @@ class ConfigurationFiles:
         self,
         interval: Callable[[], float],
         reload: Callable[[], Awaitable[None]],
-        rejected: Callable[[ApexLLMError], None],
+        rejected: Callable[[Exception], None],
     ) -> None:
         """Reload whenever the files have changed, from now on instead of what was followed before.
 
@@ -59,13 +58,14 @@ class ConfigurationFiles:
         self,
         interval: Callable[[], float],
         reload: Callable[[], Awaitable[None]],
-        rejected: Callable[[ApexLLMError], None],
+        rejected: Callable[[Exception], None],
     ) -> None:
         while (seconds := interval()) and self._files:
             await FileWatcher(self._files, seconds, since=self._seen).changed()
             try:
                 await reload()
-            except ApexLLMError as error:
+            except Exception as error:
+                # Whatever it is, the next change may mend it.
                 rejected(error)
 
 

@@ -129,7 +129,7 @@ class Generation:
             if earlier is not None:
                 self.loader.succeed(earlier.loader)
                 if self._borrows:
-                    self._borrows, earlier._borrows = False, True
+                    self._borrows, earlier._borrows = False, True  # noqa: SLF001 - same class
         except BaseException:
             await self.shutdown()
             raise
@@ -350,13 +350,14 @@ class Generation:
         """Return the limits: what unchanged ones have counted outlives a reload, in the store or here."""
         limits = self.config.limits
         if self._store is not None and self._counts_elsewhere():
-            limiter: Limiter | SharedLimiter = SharedLimiter(
-                limits, self._store, wall=time.time, on_error=self._store_failed
-            )
-        else:
-            limiter = Limiter(limits, self.runtime.clock)
-            if earlier is not None and isinstance(earlier._limiter, Limiter):  # noqa: SLF001 - same class
-                limiter.adopt(earlier._limiter)  # noqa: SLF001 - same class
+            shared = SharedLimiter(limits, self._store, wall=time.time, on_error=self._store_failed)
+            if earlier is not None and isinstance(earlier._limiter, SharedLimiter):  # noqa: SLF001 - same class
+                shared.adopt(earlier._limiter)  # noqa: SLF001 - same class
+            self._limiter = shared
+            return shared
+        limiter = Limiter(limits, self.runtime.clock)
+        if earlier is not None and isinstance(earlier._limiter, Limiter):  # noqa: SLF001 - same class
+            limiter.adopt(earlier._limiter)  # noqa: SLF001 - same class
         self._limiter = limiter
         return limiter
 

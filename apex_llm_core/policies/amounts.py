@@ -76,8 +76,8 @@ class AmountWindow:
         """Change what was counted in *slot*; nothing when it has left the window."""
         used = self._amounts.get(slot)
         if used is not None:
-            self._amounts[slot] = max(0.0, used + difference)
-            self.total = max(0.0, self.total + difference)
+            changed = self._amounts[slot] = max(0.0, used + difference)
+            self.total = max(0.0, self.total + changed - used)
 
     def resets_in(self, now: float) -> float | None:
         """Return the seconds until something is given back, None when nothing is used."""

@@ -224,10 +224,11 @@ class CircuitBreaker:
         slow = seconds is not None and seconds > self._slow
         self._recent.add(now, False, slow)
         if state == "half_open":
-            self._succeeded += 1
             if slow:
                 self._open(now, "a probe was slow")
-            elif self._succeeded == self._rules.half_open_permits:
+                return
+            self._succeeded += 1
+            if self._succeeded == self._rules.half_open_permits:
                 self._close("probes succeeded")
             return
         self._consecutive = 0
@@ -294,7 +295,6 @@ class CircuitBreaker:
         now, window = self._clock(), self._window
         if self.state in {"closed", "metrics_only"}:
             window.evict(now)
-        self._recent.evict(now)
         calls = window.calls
         watches = self.state == "metrics_only"
         probes = self._rules.half_open_permits - self._probes - self._succeeded if self.state == "half_open" else 0

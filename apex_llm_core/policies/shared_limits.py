@@ -23,7 +23,7 @@ from apex_llm_core.config.policies import LimitConfig
 from apex_llm_core.errors import ServiceUnavailableError
 from apex_llm_core.interfaces import StateStore
 from apex_llm_core.policies.charges import Actual, Charge, LimitStanding, Refusal
-from apex_llm_core.policies.limits import NOTHING, UNUSED, Held, Limit, Ticket, adopt, refusal_of
+from apex_llm_core.policies.limit import NOTHING, UNUSED, Held, Limit, Ticket, adopt, refusal_of
 from apex_llm_core.policies.stored_counts import StoredCounts, is_stored
 
 #: Subjects that `standing` remembers at most.
@@ -97,12 +97,22 @@ class SharedLimiter:
         try:
             refusal = await self._count(counts, charge, ticket)
         except BaseException:
-            _free(ticket.held)
+            self.free(ticket)
             raise
         if refusal is not None:
-            _free(ticket.held)
+            self.free(ticket)
             return refusal
         return ticket
+
+    @staticmethod
+    def free(ticket: Ticket) -> None:
+        """Free the places of *ticket* in flight, at once; `settle` does the rest."""
+        held, ticket.held = ticket.held, []
+        for one in held:
+            if not isinstance(one, _Place):
+                ticket.held.append(one)
+            elif one.limit.in_flight is not None:
+                one.limit.in_flight.free(one.subject)
 
     async def settle(self, ticket: Ticket, actual: Actual | None) -> None:
         """End *ticket*: free its places in flight, put what was used in place of what was reserved.
@@ -110,13 +120,9 @@ class SharedLimiter:
         *actual* None: nobody knows, and what was reserved stays. Further calls with the ticket change nothing. A store that
         fails is told to `on_error`; what was reserved stays then.
         """
+        self.free(ticket)
         held, ticket.held = ticket.held, []
-        _free(held)
-        reserved = [
-            one
-            for one in held
-            if not isinstance(one, _Place) and (one.limit.tokens is not None or one.limit.cost is not None)
-        ]
+        reserved = [one for one in held if one.limit.tokens is not None or one.limit.cost is not None]
         if actual is None or not reserved:
             return
         counts = StoredCounts((one.limit, one.subject) for one in reserved)
@@ -125,8 +131,7 @@ class SharedLimiter:
             counts.read(found, self._wall())
             for one, count in zip(reserved, counts.each, strict=True):
                 count.settle(one, actual)
-            # What has expired is not brought back.
-            return {key: value for key, value in counts.written().items() if key in found}
+            return counts.written()
 
         try:
             await self._store.transact(counts.keys, change, counts.ttl)
@@ -190,7 +195,8 @@ class SharedLimiter:
         self._tell_unreadable(counts)
         if judgement.refusal is None:
             ticket.held += judgement.held
-            ticket.shadowed += tuple(judgement.shadowed)
+            told = {refusal.limit for refusal in ticket.shadowed}
+            ticket.shadowed += tuple(refusal for refusal in judgement.shadowed if refusal.limit not in told)
         return judgement.refusal
 
     def _give_back(self, judgement: _Judgement, work: asyncio.Future[None]) -> None:
@@ -273,12 +279,6 @@ def _take_places(concerned: Sequence[tuple[Limit, str]]) -> Ticket | Refusal:
         if place.limit.in_flight is not None:
             place.limit.in_flight.admit(place.subject)
     return Ticket(places, tuple(shadowed))
-
-
-def _free(held: Sequence[Held]) -> None:
-    for one in held:
-        if isinstance(one, _Place) and one.limit.in_flight is not None:
-            one.limit.in_flight.free(one.subject)
 
 
 __all__ = ["SharedLimiter"]

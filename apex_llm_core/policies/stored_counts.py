@@ -11,7 +11,7 @@ from typing import Any
 from apex_llm_core.policies.amounts import AmountWindow
 from apex_llm_core.policies.charges import Actual, LimitStanding, Standing
 from apex_llm_core.policies.counts import Amounts
-from apex_llm_core.policies.limits import Held, Limit, standing_of
+from apex_llm_core.policies.limit import Held, Limit, standing_of
 
 #: Keys of this form hold values of this form; another form gets another number.
 _FORMAT = "apex-llm:limit:1:"

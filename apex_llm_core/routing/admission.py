@@ -78,6 +78,9 @@ class Admission:
     async def standing(self) -> list[LimitStanding]:
         """Return what is used and left of every limit, by subject."""
         limiter = self._limiter
+        if self._settling:
+            # Who has its answer expects to find it counted.
+            await asyncio.wait(set(self._settling))
         return list(await limiter.standing() if isinstance(limiter, SharedLimiter) else limiter.standing())
 
     async def close(self) -> None:
@@ -121,7 +124,10 @@ class Admission:
 
     def _settle_soon(self, limiter: SharedLimiter, ticket: Ticket, tokens: int | None, cost: float | None) -> None:
         # Whoever settles is on the way out, often cancelled; the store is told beside that.
-        actual = None if tokens is None else Actual(tokens=tokens, cost=cost)
+        limiter.free(ticket)
+        if tokens is None or not ticket.held:
+            return
+        actual = Actual(tokens=tokens, cost=cost)
         task = asyncio.get_running_loop().create_task(_awaited(limiter.settle(ticket, actual)))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)

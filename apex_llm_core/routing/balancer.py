@@ -11,7 +11,7 @@ from math import exp
 import attrs
 
 from apex_llm_core.config.schema import Config, ProviderConfig
-from apex_llm_core.models.candidates import Candidate, LiveFacts
+from apex_llm_core.models.candidates import BreakerState, Candidate, LiveFacts
 from apex_llm_core.models.events import Event
 from apex_llm_core.policies.breaker import CircuitBreaker
 from apex_llm_core.policies.latency import LatencyWindow
@@ -98,7 +98,7 @@ class LoadBalancer:
         found = self._standings[key] = Standing(
             live=before.live if before is not None else LiveFacts(),
             breaker=self.breakers.get(key),
-            bulkhead=self.bulkheads.get(key[0]),
+            bulkhead=self.bulkheads.get(*key),
         )
         if before is not None:
             found.first_chunks, found.answers, found.peak_at = before.first_chunks, before.answers, before.peak_at
@@ -121,7 +121,7 @@ class LoadBalancer:
         self.bulkheads.take_over(earlier.bulkheads)
         for key, standing in self._standings.items():
             standing.breaker = self.breakers.get(key)
-            standing.bulkhead = self.bulkheads.get(key[0])
+            standing.bulkhead = self.bulkheads.get(*key)
             standing.live.breaker = standing.breaker.state
 
     def forget(self, provider: str) -> None:
@@ -135,6 +135,7 @@ class LoadBalancer:
         """Drop everything about one pair."""
         self._standings.pop((provider, model), None)
         self.breakers.forget(provider, model)
+        self.bulkheads.forget(provider, model)
 
     @staticmethod
     def begin(standing: Standing) -> None:
@@ -212,12 +213,14 @@ class LoadBalancer:
         live.remaining_tokens = remaining_tokens
         live.remaining_until = self._clock() + (_RATE_LIMITS_HOLD if seconds is None else seconds)
 
-    def _breaker_changed(self, key: tuple[str, str], breaker: CircuitBreaker) -> None:
+    def _breaker_changed(self, key: tuple[str, str], breaker: CircuitBreaker, previous: BreakerState) -> None:
         standing = self._standings.get(key)
         if standing is None:
             return
         live = standing.live
         live.breaker = breaker.state
+        if breaker.state == "closed" and previous in {"half_open", "open"}:
+            standing.bulkhead.start_slowly()
         if breaker.state == "closed" and live.success_rate is not None and live.success_rate < _AFTER_RECOVERY:
             self._rate(live, _AFTER_RECOVERY)
 

@@ -29,7 +29,7 @@ class Breakers:
         config: the whole configuration.
         clock: monotonic seconds.
         emit: where `BreakerChanged` goes.
-        changed: told which breaker changed its state.
+        changed: told which breaker changed its state, and what that was before.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Breakers:
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
-        changed: Callable[[Key, CircuitBreaker], None],
+        changed: Callable[[Key, CircuitBreaker, BreakerState], None],
     ) -> None:
         self._rules = BreakerRules.of(config.manager, config.circuit_breaker)
         self._clock = clock
@@ -97,7 +97,7 @@ class Breakers:
             yield key, breaker.status()
 
     def _changed(self, key: Key, previous: BreakerState, current: BreakerState, reason: str) -> None:
-        self._told(key, self._breakers[key])
+        self._told(key, self._breakers[key], previous)
         self._emit(BreakerChanged(provider=key[0], model=key[1], previous=previous, current=current, reason=reason))
 
 

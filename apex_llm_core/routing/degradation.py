@@ -35,9 +35,16 @@ class Degradation:
     Args:
         steps: the `[[degradation]]` tables.
         lists: tells whether a model (first) is one of a provider's (second).
+        exhausted: tells whether a request may have no further attempt.
     """
 
-    def __init__(self, steps: Sequence[DegradationConfig], lists: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self,
+        steps: Sequence[DegradationConfig],
+        lists: Callable[[str, str], bool],
+        exhausted: Callable[[CallContext], bool],
+    ) -> None:
+        self._exhausted = exhausted
         self._steps = tuple(steps)
         self._lists = lists
 
@@ -75,6 +82,7 @@ class Degradation:
             answer = await self._taken(step, request, context, error, ask, recall)
             if answer is not None:
                 return answer
+        error.attempts = tuple(context.attempts)
         raise error
 
     async def _taken(
@@ -92,7 +100,7 @@ class Degradation:
             if answer is not None:
                 self._tell(step, request, context, error)
             return answer
-        less = self._less(step, request)
+        less = None if self._exhausted(context) else self._less(step, request)
         if less is None:
             return None
         self._tell(step, request, context, error)

@@ -135,7 +135,7 @@ class FallbackHandler:
                     begun = context.started + 1
                     try:
                         delay = None
-                        if hedger is not None and not retries:
+                        if hedger is not None and not retries and reason != "shadow":
                             delay = hedger.delay(place, context, streamed=streamed)
                         if delay is None:
                             answer = await self._attempt(place, reason, context, call)
@@ -145,7 +145,7 @@ class FallbackHandler:
                         error = failed
                     else:
                         governor.succeeded(place.candidate.provider, cost)
-                        if context.caller.session is not None:
+                        if context.caller.session is not None and reason != "shadow":
                             self._affinity.remember(context.caller, request.model, place.candidate)
                         outcome = "ok"
                         return answer
@@ -324,6 +324,9 @@ class FallbackHandler:
         if not self._governor.covers_retry(candidate.provider, error):
             return None
         delay = self._retry.delay(retries + 1, error)
+        if place.standing.breaker.retry_after() > delay:
+            # It would not be admitted then.
+            return None
         remaining = context.remaining()
         if remaining is not None and delay >= remaining:
             return None

@@ -86,7 +86,7 @@ class Flight:
         )
         if self._place.placed:
             sample = first if first is not None else duration / output if output > 0 else None
-            self._place.standing.bulkhead.release(sample, kind=(self.candidate.model, first is None))
+            self._place.standing.bulkhead.release(sample, kind=(self.candidate.model, first is None), succeeded=True)
         self._charge(usage)
         self._record("ok", duration, None)
 
@@ -107,7 +107,9 @@ class Flight:
             self._place.standing.breaker.release(self._place.permit)
         self._balancer.end(self._place.standing, succeeded=False if blamed else None)
         if self._place.placed:
-            self._place.standing.bulkhead.release(dropped=error.type in _OVERLOADED)
+            self._place.standing.bulkhead.release(
+                dropped=error.type in _OVERLOADED, succeeded=False if blamed else None
+            )
         if self.first_chunk_after is not None:
             self._charge(self.context.delivery.usage)
         elif self.context.charged and error.type is LLMErrorType.TIMEOUT_ERROR:

@@ -123,6 +123,10 @@ class Journey(Generic[R]):
         bulkhead.release()
         return None
 
+    def is_full(self, option: Option[R]) -> bool:
+        """Return whether *option* was passed over for want of room."""
+        return option in self.full
+
     def rooms(self) -> list[Bulkhead]:
         """Return the bulkheads in which a place would help, those of the first candidates first."""
         found: dict[int, Bulkhead] = {}
@@ -140,7 +144,8 @@ class Journey(Generic[R]):
         position = 0
         while position < len(self._seen_ahead) or self._look_ahead():
             candidate = self._seen_ahead[position].candidate
-            if self._fits(candidate) and self._balancer.standing(candidate).breaker.admits():
+            standing = self._balancer.standing(candidate)
+            if self._fits(candidate) and standing.breaker.admits() and not standing.bulkhead.full:
                 return candidate
             position += 1
         return None

@@ -227,7 +227,8 @@ class Pipeline:
         if self._shadowing is not None:
             self._shadowing.cast(request, context, partial(self._fallback.run, call=call, reason="shadow"))
         cache = self._cache
-        key = None if cache is None else cache.key(request, context.caller, self._among(request, context))
+        among = () if cache is None else self._among(request, context)
+        key = None if cache is None else cache.key(request, context.caller, among)
         if cache is None or key is None:
             return await self._limited(call, kind, request, context, key)
         kept: Result | None = await cache.get(key, kind)
@@ -235,7 +236,8 @@ class Pipeline:
 
             async def work() -> Result:
                 result = await self._limited(call, kind, request, context, key)
-                await cache.put(key, result)
+                if _is_of(result.model, among):
+                    await cache.put(key, result)
                 return result
 
             result, led = await cache.flights.run(key, work)
@@ -286,7 +288,8 @@ class Pipeline:
         if self._shadowing is not None:
             self._shadowing.cast(request, context, partial(self._fallback.run, call=self._call_whole, reason="shadow"))
         cache = self._cache
-        key = None if cache is None else cache.key(request, context.caller, self._among(request, context))
+        among = () if cache is None else self._among(request, context)
+        key = None if cache is None else cache.key(request, context.caller, among)
         kept = None if cache is None or key is None else await cache.get(key, ChatGenerationResult)
         if kept is not None:
             for batch in self._from_memory(kept, context):
@@ -311,7 +314,7 @@ class Pipeline:
         if recorder is not None and cache is not None and key is not None and not opened.flight.adapted:
             candidate, delivery = opened.flight.candidate, context.delivery
             whole = recorder.result(candidate.provider, candidate.model, delivery.cost, request)
-            if whole is not None and not delivery.degraded:
+            if whole is not None and not delivery.degraded and _is_of(whole.model, among):
                 await cache.put(key, whole)
 
     async def _opened(
@@ -395,6 +398,11 @@ class Pipeline:
         delivery.usage, delivery.cost, delivery.cached = kept.usage, 0.0, True
         delivery.finished = True
         return replayed(kept)
+
+
+def _is_of(model: str, among: Sequence[Candidate]) -> bool:
+    """Return whether *model* is the one that was to answer; a fallback model's answer is not to outlive the need for it."""
+    return any(candidate.model == model for candidate in among)
 
 
 __all__ = ["Around", "Pipeline", "fold"]

@@ -8,7 +8,7 @@ from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, ModelNotFoundError, RateLimitError
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.routing.admission import Admission
-from apex_llm_core.routing.bulkheads import wait_for_place
+from apex_llm_core.routing.bulkheads import Bulkhead, wait_for_place
 from apex_llm_core.routing.governor import Governor
 from apex_llm_core.routing.journey import Journey
 from apex_llm_core.routing.places import Place
@@ -46,18 +46,16 @@ class Placement:
         while True:
             place = journey.next(other_than=other_than)
             if place is None and other_than is None:
-                place = journey.last_resort()
-                if place is None and journey.full and not journey.asked and self._wait:
+                if journey.full and self._wait:
                     place = await self._wait_for_place(journey, context)
+                place = place or journey.last_resort()
             if place is None:
                 return None
             if self._admission.active:
-                refusal = await self._admission.enter_candidate(place.request, place.candidate, context)
-                if isinstance(refusal, LLMError):
-                    place.give_up()
+                refusal = await self._admit(place, context)
+                if refusal is not None:
                     journey.refused = refusal
                     continue
-                place.settle = refusal
             journey.asked = True
             return place
 
@@ -71,16 +69,18 @@ class Placement:
             place.give_up()
         return None
 
-    async def _wait_for_place(self, journey: Journey[R], context: CallContext) -> Place[R] | None:
-        """Wait for room at a provider that was full."""
+    async def _wait_for_place(
+        self, journey: Journey[R], context: CallContext, *, at: Bulkhead | None = None
+    ) -> Place[R] | None:
+        """Wait for room at a provider that was full; *at* one of them only, None: at any."""
         remaining = context.remaining()
         until = context.clock() + (self._wait if remaining is None else min(self._wait, remaining))
-        while (rooms := journey.rooms()) and (left := until - context.clock()) > 0:
+        while (rooms := journey.rooms() if at is None else [at]) and (left := until - context.clock()) > 0:
             bulkhead = await wait_for_place(rooms, left)
             if bulkhead is None:
                 return None
             place = journey.take(bulkhead)
-            if place is not None:
+            if place is not None or at is not None:
                 return place
         return None
 
@@ -92,18 +92,35 @@ class Placement:
         cost = self._governor.pay_retry(provider, error)
         if cost is None:
             return None
+        renewed = None
+        try:
+            renewed = await self._admitted_again(place, journey, context)
+        finally:
+            if renewed is None:
+                self._governor.refund_retry(provider, cost)
+        return None if renewed is None else (renewed, cost)
+
+    async def _admitted_again(self, place: Place[R], journey: Journey[R], context: CallContext) -> Place[R] | None:
         renewed = journey.renew(place)
-        if renewed is not None and self._admission.active:
-            refusal = await self._admission.enter_candidate(renewed.request, renewed.candidate, context)
-            if isinstance(refusal, LLMError):
-                renewed.give_up()
-                renewed = None
-            else:
-                renewed.settle = refusal
-        if renewed is None:
-            self._governor.refund_retry(provider, cost)
+        if renewed is None and self._wait and journey.is_full(place.option):
+            renewed = await self._wait_for_place(journey, context, at=place.standing.bulkhead)
+        if renewed is not None and self._admission.active and await self._admit(renewed, context) is not None:
             return None
-        return renewed, cost
+        return renewed
+
+    async def _admit(self, place: Place[R], context: CallContext) -> LLMError | None:
+        """Ask the limits for *place*; return why they refuse, and give it up then."""
+        try:
+            answer = await self._admission.enter_candidate(place.request, place.candidate, context)
+        except BaseException:
+            # A shared store makes this a wait, in which a request may be cancelled.
+            place.give_up()
+            raise
+        if isinstance(answer, LLMError):
+            place.give_up()
+            return answer
+        place.settle = answer
+        return None
 
     @staticmethod
     def nobody(request: R, journey: Journey[R]) -> LLMError:

@@ -48,7 +48,7 @@ class Router:
         self._flags = flags
         self._live = live
         self._forget = forget
-        self._routes: dict[tuple[str, frozenset[str], str | None, int], Route] = {}
+        self._routes: dict[tuple[str, frozenset[str], str | None, int, bool], Route] = {}
         self._version = registry.version
 
     def default(self, request: Request) -> tuple[str, str | None]:
@@ -102,10 +102,10 @@ class Router:
             self._version = self._registry.version
         number = self._matching_rule(request, context) if self._rules else -1
         provider = request.options.provider
-        key = (request.model, request.needs, provider, number)
+        key = (request.model, request.needs, provider, number, context.shadow)
         found = self._routes.get(key)
         if found is None:
-            found = self._find(request, self._rules[number] if number >= 0 else None)
+            found = self._find(request, self._rules[number] if number >= 0 else None, context)
             # Unlisted models are the caller's words: remembering them all would be a leak.
             if provider is None or request.model in self._registry.get(provider).candidates:
                 self._routes[key] = found
@@ -133,7 +133,7 @@ class Router:
         """Return the candidates that the rules allow but that lack something, with the capabilities they lack."""
         number = self._matching_rule(request, context) if self._rules else -1
         try:
-            _, candidates = self._known(request, self._rules[number] if number >= 0 else None)
+            _, candidates = self._known(request, self._rules[number] if number >= 0 else None, context)
         except ModelNotFoundError:
             return []
         found = []
@@ -157,8 +157,8 @@ class Router:
                 return None
         return rule.shadow_model or request.model, rule.shadow_provider
 
-    def _find(self, request: Request, rule: RouteConfig | None) -> Route:
-        model, candidates = self._known(request, rule)
+    def _find(self, request: Request, rule: RouteConfig | None, context: CallContext) -> Route:
+        model, candidates = self._known(request, rule, context)
         able = tuple(c for c in candidates if self._registry.get(c.provider).serves(c, request.needs))
         if not able:
             raise ModelNotFoundError(
@@ -172,9 +172,14 @@ class Router:
             rule=rule.name or None if rule is not None else None,
         )
 
-    def _known(self, request: Request, rule: RouteConfig | None) -> tuple[str, tuple[Candidate, ...]]:
+    def _known(
+        self, request: Request, rule: RouteConfig | None, context: CallContext
+    ) -> tuple[str, tuple[Candidate, ...]]:
         """Return the model to serve with, and its candidates as far as *rule* allows them."""
-        model = rule.to_model if rule is not None and rule.to_model is not None else request.model
+        model = request.model
+        # A copy for shadow traffic names its model itself; whom it may reach, the rules say all the same.
+        if rule is not None and rule.to_model is not None and not context.shadow:
+            model = rule.to_model
         provider = request.options.provider
         if provider is not None:
             candidates: tuple[Candidate, ...] = (self._enabled(provider).candidate(model, self._live, self._forget),)

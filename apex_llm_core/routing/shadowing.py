@@ -37,7 +37,8 @@ class Shadowing:
             self.skipped += 1
             return
         model, provider = target
-        options = attrs.evolve(request.options, provider=provider, no_cache=True)
+        # One try: further ones would be paid from the budget of those who wait for an answer.
+        options = attrs.evolve(request.options, provider=provider, no_cache=True, retry_count=0)
         copy = attrs.evolve(request, model=model, options=options)
         if isinstance(copy, GenerateRequest) and copy.stream:
             # Nobody reads it piece by piece.
@@ -50,6 +51,7 @@ class Shadowing:
             clock=context.clock,
             deadline=None if remaining is None else context.clock() + remaining,
             emit=context.emit,
+            shadow=True,
         )
         task = asyncio.get_running_loop().create_task(self._follow(copy, own, run))
         self._running.add(task)

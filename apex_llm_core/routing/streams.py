@@ -47,6 +47,16 @@ class ChatStream:
         return self._context.delivery.cost
 
     @property
+    def cached(self) -> bool:
+        """Whether the answer comes from the cache."""
+        return self._context.delivery.cached
+
+    @property
+    def degraded(self) -> str:
+        """The step of degradation that answers, empty when none was needed or before the first chunk."""
+        return self._context.delivery.degraded
+
+    @property
     def usage(self) -> Usage | None:
         """The token counts once the provider has told them."""
         return self._context.delivery.usage

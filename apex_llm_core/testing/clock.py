@@ -56,7 +56,10 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
-        return self._virtual_clock()
+        now = self._virtual_clock()
+        # Timers are due when they are nearer than this; late in virtual time no float is.
+        self._clock_resolution = max(1e-9, math.ulp(now))
+        return now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         self._jumping.threads += 1
