@@ -235,6 +235,16 @@ class TestKept:
 
         house.run(body)
 
+    def test_a_window_of_whole_seconds_is_the_same_however_it_is_written(self):
+        house = House(LimitConfig(name="tpm", tokens=100, per=60))
+
+        async def body(limits):
+            await limits.enter(ALL, chat(100))
+            house.limits = (LimitConfig(name="tpm", tokens=100, per=60.0),)
+            assert isinstance(await house.process().enter(ALL, chat(1)), Refusal)
+
+        house.run(body)
+
     @pytest.mark.parametrize("change", [{"name": "other"}, {"scope": "user"}, {"per": 30.0}])
     def test_another_name_scope_or_window_is_another_limit(self, change):
         table = LimitConfig(name="tpm", tokens=100)

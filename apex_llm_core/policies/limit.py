@@ -62,7 +62,8 @@ class Limit:
     @property
     def identity(self) -> tuple[str, str, float]:
         """What makes it the same limit after a reload, whatever else of its table changed."""
-        return (self.config.name, self.scope, self.config.per)
+        # A window of 60 seconds is one of 60.0, also where it becomes part of a name.
+        return (self.config.name, self.scope, float(self.config.per))
 
     @property
     def named_subject(self) -> str | None:

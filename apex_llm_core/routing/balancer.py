@@ -47,6 +47,8 @@ class Standing:
     first_chunks: LatencyWindow = attrs.field(factory=LatencyWindow)
     answers: LatencyWindow = attrs.field(factory=LatencyWindow)
     peak_at: float = 0.0
+    #: Why its breaker opened last.
+    opened_for: str = ""
 
     def typical(self, share: float, *, streamed: bool, minimum: int) -> float | None:
         """Return the seconds within which this *share* of the calls gave something, None with too few observations."""
@@ -101,7 +103,8 @@ class LoadBalancer:
             bulkhead=self.bulkheads.get(*key),
         )
         if before is not None:
-            found.first_chunks, found.answers, found.peak_at = before.first_chunks, before.answers, before.peak_at
+            found.first_chunks, found.answers = before.first_chunks, before.answers
+            found.peak_at, found.opened_for = before.peak_at, before.opened_for
         else:
             found.live.breaker = found.breaker.state
         return found
@@ -219,7 +222,10 @@ class LoadBalancer:
             return
         live = standing.live
         live.breaker = breaker.state
-        if breaker.state == "closed" and previous in {"half_open", "open"}:
+        if breaker.state == "open":
+            standing.opened_for = breaker.reason
+        # Who was only busy said itself when it would be free.
+        if breaker.state == "closed" and previous in {"half_open", "open"} and standing.opened_for != "retry_after":
             standing.bulkhead.start_slowly()
         if breaker.state == "closed" and live.success_rate is not None and live.success_rate < _AFTER_RECOVERY:
             self._rate(live, _AFTER_RECOVERY)

@@ -89,15 +89,14 @@ class Journey(Generic[R]):
         if self._forced:
             return None
         deadline = self._context.deadline
-        waiting = sorted(self.turned_away, key=self._return)
-        for option in waiting:
+        for option in sorted(self.turned_away, key=self._hope):
             candidate = option.candidate
             standing = self._balancer.standing(candidate)
             if not self._fits(candidate):
                 continue
             if self.asked:
                 late = deadline is not None and self._return(option) > deadline - self._context.clock()
-                if late or standing.breaker.status().reason != "retry_after":
+                if late or standing.breaker.reason != "retry_after":
                     continue
             if standing.bulkhead.bounded and not standing.bulkhead.try_acquire():
                 self.full.append(option)
@@ -210,6 +209,12 @@ class Journey(Generic[R]):
                 self._seen_ahead.appendleft(option)
                 return
             position += 1
+
+    def _hope(self, option: Option[R]) -> tuple[bool, float]:
+        """Return how soon there is hope: the busy by their own word; the broken in their order, so that all are tried in turn."""
+        breaker = self._balancer.standing(option.candidate).breaker
+        busy = breaker.reason == "retry_after"
+        return not busy, breaker.retry_after() if busy else 0.0
 
     def _return(self, option: Option[R]) -> float:
         return self._balancer.standing(option.candidate).breaker.retry_after()

@@ -179,6 +179,7 @@ class TestStart:
         failure = self.failure(config)
         assert failure.key == "state.options.path"
         assert str(file) in failure.reason
+        assert "\n" not in failure.reason
 
     def test_a_file_for_reading_only_is_told(self, config, tmp_path, monkeypatch):
         # The mode of a file stops nobody who may do everything; SQLite is told to refuse itself.

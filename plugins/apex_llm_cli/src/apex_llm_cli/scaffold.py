@@ -34,7 +34,7 @@ _BUILT_IN: dict[Kind, frozenset[str]] = {
 #: Entry points of a kind.
 _GROUPS: dict[Kind, str] = {"provider": PROVIDERS, "strategy": STRATEGIES, "middleware": EXTENSIONS}
 #: Distributions of the project that may not be installed here.
-_RESERVED = frozenset({"apex-llm-gateway"})
+_RESERVED = frozenset({"apex-llm-gateway", "apex-llm-simulator", "apex-llm-sqlite"})
 _SUFFIX = ".template"
 #: The directory of a template that is called like the import package.
 _PACKAGE = "package"

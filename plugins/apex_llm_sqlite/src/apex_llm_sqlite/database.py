@@ -64,7 +64,7 @@ def check(path: Path, busy_timeout: float) -> None:
         except sqlite3.Error as error:
             raise _unusable(path, str(error)) from error
         if found != "ok":
-            raise _unusable(path, found)
+            raise _unusable(path, " ".join(found.split()))
 
 
 class Database:
