@@ -13,8 +13,8 @@ demo: $(VENV)/installed ## a streamed answer, the providers and the plugins, on 
 	@printf '\n$$ apex-llm providers\n' && $(BIN)/apex-llm providers
 	@printf '\n$$ apex-llm plugins\n' && $(BIN)/apex-llm plugins
 
-test: $(VENV)/developing ## all tests of all distributions
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/developing ## all tests of all distributions, on all cores; ARGS="-k breaker" for some of them
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n auto)
 
 lint: $(VENV)/developing ## style, and the direction of imports
 	$(BIN)/ruff check .

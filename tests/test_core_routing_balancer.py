@@ -238,7 +238,7 @@ class TestLiveFacts:
         # Failures are fast or slow for reasons of their own: only successes have a latency.
         assert live.latency == pytest.approx(1.2)
         assert live.success_rate == pytest.approx(0.9)
-        assert live.weight_factor == pytest.approx(0.9**3)
+        assert live.weight_factor == pytest.approx(0.9**2.8)
         assert (live.in_flight, live.attempts) == (0, 4)
 
     def test_are_in_the_statistics(self, stage):
@@ -260,7 +260,7 @@ class TestLiveFacts:
             "seconds_per_output_token": 0.4,
             "peak_latency": 2.0,
             "success_rate": 0.9,
-            "weight_factor": pytest.approx(0.9**3),
+            "weight_factor": pytest.approx(0.9**2.8),
             "breaker": "closed",
             "health": "unknown",
             "retry_after": 0.0,

@@ -91,7 +91,7 @@ def make_engine(
         governor.take_over(earlier.governor)
         if cache is not None and earlier.cache is not None:
             cache.adopt(earlier.cache)
-    admission = Admission(limiter)
+    admission = Admission(limiter, config.limits)
     itinerary = Itinerary(rules=config.fallback, router=router, selector=selector, affinity=affinity)
     fallback = FallbackHandler(
         config=config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
-from math import log
+from math import inf, log
 from operator import truediv
 from random import Random
 from typing import Literal
@@ -245,6 +245,48 @@ class Turn:
 
     def by_priority(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         """Yield *candidates* by rising `priority`, equals as `shuffle` spreads them; lazy after each group."""
+        if len(candidates) <= _FEW and self.balance == "weighted" and self.notes is None:
+            return self._few_by_priority(candidates)
+        return self._by_priority(candidates)
+
+    def _few_by_priority(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Do the same for few candidates: in one pass to the first place, which is usually all that is asked for."""
+        first: list[Candidate] = []
+        weights: list[float] = []
+        total = 0.0
+        lowest, now, adaptive = inf, self.now, self.adaptive
+        for candidate in candidates:
+            priority = candidate.priority
+            if priority > lowest:
+                continue
+            if priority < lowest:
+                lowest, total = priority, 0.0
+                first.clear()
+                weights.clear()
+            live = candidate.live
+            weight = candidate.weight * live.weight_factor if adaptive else candidate.weight
+            if weight <= 0 or live.remaining_until > now:
+                # Last resorts and rate limits have rules of their own.
+                yield from self._by_priority(candidates)
+                return
+            first.append(candidate)
+            weights.append(weight)
+            total += weight
+        draw = self.random.random
+        while len(first) > 1:
+            left = draw() * total
+            position = 0
+            while left >= weights[position] and position < len(first) - 1:
+                left -= weights[position]
+                position += 1
+            yield first.pop(position)
+            total -= weights.pop(position)
+        yield from first
+        later = [candidate for candidate in candidates if candidate.priority > lowest]
+        if later:
+            yield from self._by_priority(later)
+
+    def _by_priority(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         priorities = [candidate.priority for candidate in candidates]
         if not priorities or min(priorities) == max(priorities):
             return self.shuffle(candidates)

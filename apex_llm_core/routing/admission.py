@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from apex_llm_core.config.schema import LimitConfig
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, QuotaExceededError, RateLimitError
 from apex_llm_core.models.candidates import Candidate
@@ -24,10 +25,14 @@ class Admission:
 
     Args:
         limiter: the limits, counted here or in a shared store.
+        limits: their tables.
     """
 
-    def __init__(self, limiter: Limiter | SharedLimiter) -> None:
+    def __init__(self, limiter: Limiter | SharedLimiter, limits: Sequence[LimitConfig]) -> None:
         self._limiter = limiter
+        #: Whether anybody wants to know the size, and the price, of whole requests and of attempts.
+        self._sizes_requests, self._prices_requests = _wanted(limits, _AT_THE_DOOR)
+        self._sizes_attempts, self._prices_attempts = _wanted(limits, _OF_CANDIDATES)
         #: False when no limit concerns attempts.
         self.active = limiter.active and not limiter.scopes.isdisjoint(_OF_CANDIDATES)
         #: False when no limit concerns whole requests.
@@ -54,7 +59,9 @@ class Admission:
             subjects["user"] = caller.user
         if caller.key is not None:
             subjects["key"] = caller.key
-        charge = self._charge(request, candidates() if self._limiter.counts_cost else ())
+        charge = _NOTHING
+        if self._sizes_requests:
+            charge = _charge(request, candidates() if self._prices_requests else ())
         answer = await self._ask(subjects, charge, context, None)
         if isinstance(answer, LLMError):
             raise answer
@@ -65,14 +72,14 @@ class Admission:
     ) -> Settle | RateLimitError | QuotaExceededError:
         """Admit one attempt at *candidate*; return what settles it, or why it is refused."""
         subjects = {"provider": candidate.provider, "model": candidate.model}
-        return await self._ask(subjects, self._charge(request, (candidate,)), context, candidate)
+        return await self._ask(subjects, self._charge_of(request, candidate), context, candidate)
 
     def peek(self, request: Request, candidate: Candidate) -> str | None:
         """Return why *candidate* would be refused now, None when it would not; shared limits are not asked."""
         if not self.active or isinstance(self._limiter, SharedLimiter):
             return None
         subjects = {"provider": candidate.provider, "model": candidate.model}
-        refusal = self._limiter.peek(subjects, self._charge(request, (candidate,)))
+        refusal = self._limiter.peek(subjects, self._charge_of(request, candidate))
         return None if refusal is None else _words(refusal)
 
     async def standing(self) -> list[LimitStanding]:
@@ -107,20 +114,10 @@ class Admission:
             return partial(self._settle_soon, limiter, answer)
         return partial(_settle, limiter, answer)
 
-    def _charge(self, request: Request, candidates: tuple[Candidate, ...]) -> Charge:
-        limiter = self._limiter
-        if not limiter.counts_tokens and not limiter.counts_cost:
-            return Charge()
-        output = 0 if isinstance(request, EmbedRequest) else getattr(request.options, "max_tokens", None)
-        # The dearest of those that could serve: whichever does, the reservation is enough.
-        prices_in = [c.cost_per_input_token for c in candidates if c.cost_per_input_token is not None]
-        prices_out = [c.cost_per_output_token for c in candidates if c.cost_per_output_token is not None]
-        return Charge(
-            prompt_tokens=request.estimated_prompt_tokens,
-            output_tokens=output,
-            input_price=max(prices_in, default=None),
-            output_price=max(prices_out, default=None),
-        )
+    def _charge_of(self, request: Request, candidate: Candidate) -> Charge:
+        if not self._sizes_attempts:
+            return _NOTHING
+        return _charge(request, (candidate,) if self._prices_attempts else ())
 
     def _settle_soon(self, limiter: SharedLimiter, ticket: Ticket, tokens: int | None, cost: float | None) -> None:
         # Whoever settles is on the way out, often cancelled; the store is told beside that.
@@ -143,6 +140,39 @@ class Admission:
                 shadow=shadow,
             )
         )
+
+
+_NOTHING = Charge()
+
+
+def _wanted(limits: Sequence[LimitConfig], scopes: frozenset[str]) -> tuple[bool, bool]:
+    """Return whether limits of *scopes* count tokens or money, and whether they count money."""
+    concerned = [limit for limit in limits if limit.scope in scopes]
+    prices = any(limit.cost is not None for limit in concerned)
+    return prices or any(limit.tokens is not None for limit in concerned), prices
+
+
+def _charge(request: Request, candidates: tuple[Candidate, ...]) -> Charge:
+    """Return what *request* will use; at the prices of the dearest, so that whoever serves it the reservation is enough."""
+    input_price = output_price = None
+    for candidate in candidates:
+        price = candidate.cost_per_input_token
+        if price is not None and (input_price is None or price > input_price):
+            input_price = price
+        price = candidate.cost_per_output_token
+        if price is not None and (output_price is None or price > output_price):
+            output_price = price
+    output: int | None = 0
+    if not isinstance(request, EmbedRequest):
+        output = getattr(request.options, "max_tokens", None)
+        if output is not None:
+            output *= getattr(request.options, "n", None) or 1
+    return Charge(
+        prompt_tokens=request.estimated_prompt_tokens,
+        output_tokens=output,
+        input_price=input_price,
+        output_price=output_price,
+    )
 
 
 def _settle(limiter: Limiter, ticket: Ticket, tokens: int | None, cost: float | None) -> None:

@@ -25,13 +25,13 @@ class Affinity:
         self._ttl = ttl
         self._most = most
         self._clock = clock
-        self._kept: OrderedDict[tuple[str | None, str, str], tuple[str, str, float]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str | None, str | None, str, str], tuple[str, str, float]] = OrderedDict()
 
     def recall(self, caller: Caller, model: str, among: tuple[Candidate, ...]) -> Candidate | None:
         """Return the candidate of *among* that answered this session for *model* last, if it is well."""
         if caller.session is None or not self._ttl:
             return None
-        kept = self._kept.get((caller.user, caller.session, model))
+        kept = self._kept.get((caller.key, caller.user, caller.session, model))
         if kept is None or kept[2] <= self._clock():
             return None
         for candidate in among:
@@ -47,7 +47,7 @@ class Affinity:
         """Note that *candidate* answered a request for *model*."""
         if caller.session is None or not self._ttl:
             return
-        key = (caller.user, caller.session, model)
+        key = (caller.key, caller.user, caller.session, model)
         self._kept[key] = (candidate.provider, candidate.model, self._clock() + self._ttl)
         self._kept.move_to_end(key)
         while len(self._kept) > self._most:

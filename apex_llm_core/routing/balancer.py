@@ -24,8 +24,8 @@ _NEWEST = 0.2
 _NEWEST_OUTCOME = 0.1
 #: Seconds in which a peak of latency loses two thirds of its height.
 _PEAK_FADES = 10.0
-#: A candidate that fails one call in five keeps half of its weight: the rest is better off elsewhere.
-_WEIGHT_EXPONENT = 3
+#: A candidate that fails one call in five keeps little more than half of its weight: the rest is better off elsewhere.
+_WEIGHT_EXPONENT = 2.8
 #: Nobody is forgotten: so much of its weight a candidate keeps whatever happens, to show that it is better.
 _LEAST_FACTOR = 0.02
 #: What a candidate is taken for whose very first call failed: that may have been bad luck.
@@ -74,12 +74,15 @@ class LoadBalancer:
         self._configs = {provider.name: provider for provider in config.providers}
         self._clock = clock
         self._standings: dict[tuple[str, str], Standing] = {}
+        #: Providers that were taken out; requests under way may still have them on their way.
+        self._gone: set[str] = set()
         self._earlier = earlier
         self.breakers = Breakers(config, clock=clock, emit=emit, changed=self._breaker_changed)
         self.bulkheads = Bulkheads(config.concurrency)
 
     def live(self, provider: str, model: str) -> LiveFacts:
         """Return the live facts of a pair, new ones at its first mention."""
+        self._gone.discard(provider)
         return self._standing((provider, model)).live
 
     def standing(self, candidate: Candidate) -> Standing:
@@ -87,6 +90,9 @@ class LoadBalancer:
         key = (candidate.provider, candidate.model)
         found = self._standings.get(key)
         if found is None:
+            if candidate.provider in self._gone:
+                # Kept nowhere: it would come back as a ghost.
+                return Standing(live=candidate.live, breaker=self.breakers.shut(), bulkhead=self.bulkheads.unbounded())
             found = self._standing(key)
             # The facts that the candidate shows are the ones that count.
             found.live = candidate.live
@@ -128,7 +134,8 @@ class LoadBalancer:
             standing.live.breaker = standing.breaker.state
 
     def forget(self, provider: str) -> None:
-        """Drop everything about *provider*."""
+        """Drop everything about *provider*, which was taken out: nobody is admitted there any more."""
+        self._gone.add(provider)
         for key in [key for key in self._standings if key[0] == provider]:
             del self._standings[key]
         self.breakers.forget(provider)

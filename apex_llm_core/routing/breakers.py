@@ -19,7 +19,7 @@ _ACTIONS = ("isolate", "open", "close", "watch", "disable")
 
 
 def _ignore(previous: BreakerState, current: BreakerState, reason: str) -> None:
-    """Stand in for `on_change` of a breaker that was replaced."""
+    """Stand in for `on_change` of a breaker that concerns nobody any more."""
 
 
 class Breakers:
@@ -53,6 +53,12 @@ class Breakers:
             breaker = self._breakers[key] = CircuitBreaker(
                 self._rules, clock=self._clock, on_change=partial(self._changed, key)
             )
+        return breaker
+
+    def shut(self) -> CircuitBreaker:
+        """Return a breaker of nobody that lets nobody through."""
+        breaker = CircuitBreaker(self._rules, clock=self._clock, on_change=_ignore)
+        breaker.isolate()
         return breaker
 
     def take_over(self, earlier: Breakers, keys: Collection[Key], same: Collection[str]) -> None:

@@ -120,6 +120,11 @@ class Bulkheads:
             found = self._bulkheads[key] = Bulkhead(self._config)
         return found
 
+    @staticmethod
+    def unbounded() -> Bulkhead:
+        """Return a bulkhead of nobody, in which there is always room."""
+        return Bulkhead(ConcurrencyConfig())
+
     def take_over(self, earlier: Bulkheads) -> None:
         """Go on with the bulkheads of *earlier* where the rules are the same: calls under way hold places in them."""
         if earlier._config == self._config:

@@ -63,14 +63,19 @@ async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[Chun
             raise _failed(flight, left, context) from left
         # Who leaves after the finish reason has had everything.
         if delivery.finished:
-            _succeed(flight, context)
+            flight.succeed(delivery.usage)
         else:
             flight.abandon()
         raise
     except Exception as raised:
         error = _failed(flight, raised, context)
         raise error from error.__cause__
-    _succeed(flight, context)
+    else:
+        flight.succeed(delivery.usage)
+    finally:
+        if delivery.cost is not None:
+            # Losers of a hedge, and whatever was charged before, are paid, too.
+            delivery.cost = context.bill.cost
 
 
 async def discard(opened: Opened) -> None:
@@ -79,14 +84,6 @@ async def discard(opened: Opened) -> None:
         await opened.rest.aclose()
     finally:
         opened.flight.lose(opened.prompt_tokens)
-
-
-def _succeed(flight: Flight, context: CallContext) -> None:
-    delivery = context.delivery
-    flight.succeed(delivery.usage)
-    if delivery.cost is not None:
-        # Losers of a hedge are paid, too.
-        delivery.cost = context.bill.cost
 
 
 def truncated(candidate: Candidate) -> ServiceUnavailableError:

@@ -10,6 +10,7 @@ from apex_llm_core.routing.admission import Admission
 from apex_llm_core.routing.balancer import LoadBalancer
 from apex_llm_core.routing.decisions import DecisionLog, Draft
 from apex_llm_core.routing.itinerary import Itinerary
+from apex_llm_core.routing.journey import hope
 from apex_llm_core.routing.places import Option
 from apex_llm_core.routing.router import Router
 
@@ -52,7 +53,7 @@ class Explainer:
                     closed.append(option)
                 draft.passed_over(candidate, reason)
         if not outcome and closed:
-            outcome = self._last_resort(closed, draft)
+            outcome = self._last_resort(request, closed, draft)
         try:
             lacking = self._router.unable(request, context)
         except ModelNotFoundError:
@@ -71,14 +72,17 @@ class Explainer:
             return "its provider has no room for another call"
         return self._admission.peek(request, option.candidate)
 
-    def _last_resort(self, closed: list[Option[GenerateRequest]], draft: Draft) -> str:
+    def _last_resort(self, request: GenerateRequest, closed: list[Option[GenerateRequest]], draft: Draft) -> str:
         """Note who would be asked although every breaker is open."""
-        waits = [(self._balancer.standing(option.candidate).breaker.retry_after(), option) for option in closed]
-        wait, option = min(waits, key=lambda pair: pair[0])
-        if wait == float("inf"):
-            return ""
-        draft.taken(option.candidate, "every circuit breaker is open; this one would close first")
-        return "ok"
+        standings = [(self._balancer.standing(option.candidate), option) for option in closed]
+        for standing, option in sorted(standings, key=lambda pair: hope(pair[0].breaker)):
+            if standing.breaker.state == "forced_open" or standing.bulkhead.full:
+                continue
+            if self._admission.peek(request, option.candidate) is not None:
+                break
+            draft.taken(option.candidate, "every circuit breaker is open; this is the last resort")
+            return "ok"
+        return ""
 
 
 __all__ = ["Explainer"]

@@ -37,6 +37,7 @@ from apex_llm_core.errors import (
     AttemptReason,
     LLMError,
     LLMErrorType,
+    LLMTimeoutError,
     UnsupportedParameterError,
 )
 from apex_llm_core.models.candidates import Candidate
@@ -121,6 +122,11 @@ class FallbackHandler:
         draft = self._decisions.nothing if reason == "shadow" else self._decisions.draft(request, context)
         outcome = "cancelled"
         try:
+            if context.remaining() == 0.0:
+                # A middleware, or the same request of somebody else, took all the time.
+                raise LLMTimeoutError(
+                    "the deadline of the request passed before anybody was asked", model=request.model
+                )
             journey = Journey(self._itinerary.of(request, context, draft), self._balancer, context, draft)
             streamed = getattr(request, "stream", False)
             governor, hedger = self._governor, self._hedger
@@ -131,8 +137,9 @@ class FallbackHandler:
             while place is not None:
                 retries = cost = 0
                 while True:
-                    draft.taken(place.candidate)
+                    journey.taken(place)
                     begun = context.started + 1
+                    failures: list[tuple[Place[R], LLMError]] = []
                     try:
                         delay = None
                         if hedger is not None and not retries and reason != "shadow":
@@ -140,20 +147,26 @@ class FallbackHandler:
                         if delay is None:
                             answer = await self._attempt(place, reason, context, call)
                         else:
-                            answer, place = await self._race(place, reason, delay, journey, context, call, discard)
+                            answer, place = await self._race(
+                                place, reason, delay, journey, context, call, discard, failures
+                            )
                     except LLMError as failed:
                         error = failed
+                        failures = failures or [(place, failed)]
+                        for where, why in failures:
+                            draft.failed(where.candidate, why.type.value)
+                            if not isinstance(why, UnsupportedParameterError):
+                                telling = why
                     else:
+                        for where, why in failures:
+                            draft.failed(where.candidate, why.type.value)
                         governor.succeeded(place.candidate.provider, cost)
                         if context.caller.session is not None and reason != "shadow":
                             self._affinity.remember(context.caller, request.model, place.candidate)
                         outcome = "ok"
                         return answer
-                    draft.failed(place.candidate, error.type.value)
-                    if not isinstance(error, UnsupportedParameterError):
-                        telling = error
                     if governor.exhausted(context):
-                        raise self._with_attempts(error, context)
+                        raise self._with_attempts(telling or error, context)
                     # After a race nobody is asked again: all of them were asked already.
                     delay = None if context.started > begun else self._delay(place, error, retries, journey, context)
                     if delay is None:
@@ -166,11 +179,15 @@ class FallbackHandler:
                         break
                     place, cost = renewed
                     reason = "retry" if reason != "shadow" else reason
-                if not self._enabled or not self._go_on(place, error, journey, request, context, draft):
+                if not self._enabled:
+                    break
+                final = self._directed(failures, journey, request, context, draft)
+                if final is not None:
+                    telling = final
                     break
                 left, place = place.candidate, await self._placement.next_in_time(journey, context, streamed=streamed)
                 reason = "fallback" if reason in {"first", "retry"} else reason
-                if place is not None:
+                if place is not None and reason != "shadow":
                     self._tell_fallback(left, place, error, context)
             if error is not None:
                 shown = telling or error
@@ -191,17 +208,31 @@ class FallbackHandler:
         context: CallContext,
         call: Callable[[R, Flight], Awaitable[T]],
         discard: Callable[[T], Awaitable[None]],
+        failures: list[tuple[Place[R], LLMError]],
     ) -> tuple[T, Place[R]]:
-        """Make an attempt that gets company when it is slow; return the first answer, and where it came from."""
+        """Make an attempt that gets company when it is slow; return the first answer, and where it came from.
+
+        Who fails is added to *failures*.
+        """
         assert self._hedger is not None  # noqa: S101 - nobody else told the delay
         streamed = getattr(place.request, "stream", False)
+
+        async def attempt(where: Place[R], why: AttemptReason) -> T:
+            if where is not place:
+                journey.taken(where)
+            try:
+                return await self._attempt(where, why, context, call)
+            except LLMError as error:
+                failures.append((where, error))
+                raise
+
         return await self._hedger.race(
             place,
             reason,
             delay,
             journey=journey,
             context=context,
-            attempt=lambda where, why: self._attempt(where, why, context, call),
+            attempt=attempt,
             find=lambda other: self._placement.next_in_time(journey, context, streamed=streamed, other_than=other),
             discard=discard,
         )
@@ -238,6 +269,21 @@ class FallbackHandler:
             raise
 
     # -- where an error leads -----------------------------------------------------------------------------------------
+
+    def _directed(
+        self,
+        failures: list[tuple[Place[R], LLMError]],
+        journey: Journey[R],
+        request: R,
+        context: CallContext,
+        draft: Draft,
+    ) -> LLMError | None:
+        """Direct *journey* to where *failures*, several after a race, lead; return the one that is final, None when none is."""
+        # A refused content narrows the journey down: last, so that nothing widens it again.
+        for place, error in sorted(failures, key=lambda failure: failure[1].type is LLMErrorType.CONTENT_FILTER_ERROR):
+            if not self._go_on(place, error, journey, request, context, draft):
+                return error
+        return None
 
     def _go_on(
         self,

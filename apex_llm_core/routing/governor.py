@@ -36,12 +36,12 @@ class Governor:
         self._retry_quota = rules.quota
         #: By provider; none has one before its first retry.
         self._quotas: dict[str, RetryQuota] = {}
-        self._requests = 0
-        self._attempts: Counter[str] = Counter()
+        #: Requests, and attempts by their reason; requests under way in an earlier generation go on counting here.
+        self._counts: Counter[str] = Counter()
 
     def request(self) -> None:
         """Note that a request begins."""
-        self._requests += 1
+        self._counts["request"] += 1
         self._budget.deposit()
 
     def exhausted(self, context: CallContext) -> bool:
@@ -58,7 +58,7 @@ class Governor:
 
     def begin(self, context: CallContext, reason: AttemptReason) -> int:
         """Count an attempt; return its number in the request, from 1."""
-        self._attempts[reason] += 1
+        self._counts[reason] += 1
         context.started += 1
         return context.started
 
@@ -100,19 +100,19 @@ class Governor:
 
     def snapshot(self) -> dict[str, Any]:
         """Return requests, attempts by reason, and upstream calls per request (None before the first)."""
-        attempts = {reason: count for reason, count in self._attempts.items() if reason != "shadow"}
-        total = sum(attempts.values())
+        attempts = {reason: count for reason, count in self._counts.items() if reason not in {"request", "shadow"}}
+        requests = self._counts["request"]
         return {
-            "requests": self._requests,
+            "requests": requests,
             "attempts": attempts,
-            "shadow_attempts": self._attempts["shadow"],
-            "amplification": total / self._requests if self._requests else None,
+            "shadow_attempts": self._counts["shadow"],
+            "amplification": sum(attempts.values()) / requests if requests else None,
             "budget_left": self._budget.left,
         }
 
     def take_over(self, earlier: Governor) -> None:
         """Go on with the counts of *earlier*, and with what is left under the same rules."""
-        self._requests, self._attempts = earlier._requests, earlier._attempts
+        self._counts = earlier._counts
         if earlier._retry_quota == self._retry_quota:
             self._quotas = earlier._quotas
         if earlier._rules == self._rules:

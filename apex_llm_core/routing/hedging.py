@@ -108,7 +108,11 @@ class Hedger:
         governor = self._governor
         if governor.exhausted(context) or journey.alternative() is None or not governor.pay_hedge():
             return None
-        hedge = await find(first.candidate.provider)
+        try:
+            hedge = await find(first.candidate.provider)
+        except BaseException:
+            governor.refund_hedge()
+            raise
         if hedge is not None and not self.affordable(hedge.request, hedge.candidate):
             hedge.give_up()
             journey.last(hedge.option)
@@ -182,12 +186,19 @@ class _Race(Generic[R, T]):
         for task, place in self._running.items():
             place.lost = self._decided
             task.cancel()
+        cancelled: asyncio.CancelledError | None = None
         while self._running:
-            await asyncio.wait(self._running)
-            for task in list(self._running):
-                del self._running[task]
-                if not task.cancelled() and task.exception() is None:
-                    await self.throw_away(task.result())
+            try:
+                await asyncio.wait(self._running)
+                for task in list(self._running):
+                    del self._running[task]
+                    if not task.cancelled() and task.exception() is None:
+                        await self.throw_away(task.result())
+            except asyncio.CancelledError as again:
+                # Left alone now, the others would leave behind what nobody gives back.
+                cancelled = again
+        if cancelled is not None:
+            raise cancelled
 
 
 def _estimated_cost(request: R, candidate: Candidate) -> float | None:

@@ -1,8 +1,9 @@
 """The way of one request along its candidates: who is asked next, and who is passed over.
 
-A candidate is passed over while its breaker is open, while its provider is full, when a limit is reached, and when the request
-is known not to fit its window. So that nobody is left without any, one candidate behind an open breaker is asked all the same
-when nobody else was: the one that would be back first.
+A candidate is passed over while its breaker is open, while its provider is full, when a limit is reached, when the request is
+known not to fit its window, and when another chain led to it before. At the end those come again whom breaker or provider would
+admit by then. So that nobody is left without any, one candidate behind an open breaker is asked all the same when nobody else
+was: of those that were only busy the one that would be back first, else the first in the ranking.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, PluginError, ServiceUnavailableError
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
-from apex_llm_core.routing.balancer import LoadBalancer
+from apex_llm_core.policies.breaker import CircuitBreaker
+from apex_llm_core.routing.balancer import LoadBalancer, Standing
 from apex_llm_core.routing.bulkheads import Bulkhead
 from apex_llm_core.routing.decisions import Draft
 from apex_llm_core.routing.places import Option, Place, place_of
@@ -28,6 +30,7 @@ class Journey(Generic[R]):
     """The way of one request along its candidates, skipping those that are not admitted."""
 
     __slots__ = (
+        "_asked",
         "_balancer",
         "_context",
         "_draft",
@@ -35,7 +38,6 @@ class Journey(Generic[R]):
         "_seen_ahead",
         "_sources",
         "_window",
-        "asked",
         "broken",
         "full",
         "refused",
@@ -56,8 +58,8 @@ class Journey(Generic[R]):
         #: Whose provider had no room.
         self.full: list[Option[R]] = []
         self._forced = False
-        #: Whether anybody was asked so far; written by who asks.
-        self.asked = False
+        #: Candidates that were asked; where the request was changed for one, the option.
+        self._asked: set[Candidate | Option[R]] = set()
         #: What a limit said when it refused a candidate.
         self.refused: LLMError | None = None
         #: How the strategy broke after the first attempt.
@@ -73,12 +75,36 @@ class Journey(Generic[R]):
             if not self._seen_ahead and not self._look_ahead():
                 return None
             option = self._seen_ahead.popleft()
+            if self._was_asked(option):
+                continue
             if not self._fits(option.candidate):
                 self._draft.passed_over(option.candidate, "its window is too small")
                 continue
             place = self._admit(option)
             if place is not None:
                 return place
+
+    def taken(self, place: Place[R]) -> None:
+        """Note that *place* is asked now."""
+        option = place.option
+        self._asked.add(option if option.adapted else option.candidate)
+        self._draft.taken(option.candidate)
+
+    def again(self) -> Place[R] | None:
+        """Return a place at somebody who was passed over and would be admitted now."""
+        for option in list(self.full):
+            standing = self._balancer.standing(option.candidate)
+            if not self._is_eligible(option) or not standing.bulkhead.full:
+                self.full.remove(option)
+                if self._is_eligible(option) and (place := self._admit(option)) is not None:
+                    return place
+        for option in list(self.turned_away):
+            standing = self._balancer.standing(option.candidate)
+            if self._is_eligible(option) and standing.breaker.admits():
+                self.turned_away.remove(option)
+                if (place := self._admit(option)) is not None:
+                    return place
+        return None
 
     def last_resort(self) -> Place[R] | None:
         """Return a place behind an open breaker, once, so that nobody is left without any.
@@ -89,12 +115,13 @@ class Journey(Generic[R]):
         if self._forced:
             return None
         deadline = self._context.deadline
-        for option in sorted(self.turned_away, key=self._hope):
-            candidate = option.candidate
-            standing = self._balancer.standing(candidate)
-            if not self._fits(candidate):
+        for option in sorted(
+            self.turned_away, key=lambda option: hope(self._balancer.standing(option.candidate).breaker)
+        ):
+            standing = self._balancer.standing(option.candidate)
+            if not self._is_eligible(option):
                 continue
-            if self.asked:
+            if self._asked:
                 late = deadline is not None and self._return(option) > deadline - self._context.clock()
                 if late or standing.breaker.reason != "retry_after":
                     continue
@@ -110,15 +137,16 @@ class Journey(Generic[R]):
             return place_of(option, standing, permit, placed=standing.bulkhead.bounded)
         return None
 
-    def take(self, bulkhead: Bulkhead) -> Place[R] | None:
+    def take(self, bulkhead: Bulkhead, only: Option[R] | None = None) -> Place[R] | None:
         """Return a place at the provider of *bulkhead*, in which a place is held already; it is given back if there is none."""
         for option in list(self.full):
             standing = self._balancer.standing(option.candidate)
-            if standing.bulkhead is bulkhead:
+            if standing.bulkhead is bulkhead and only in {None, option}:
                 self.full.remove(option)
                 permit = standing.breaker.acquire()
                 if permit is not None:
                     return place_of(option, standing, permit, placed=True)
+                self._turn_away(option, standing)
         bulkhead.release()
         return None
 
@@ -142,10 +170,10 @@ class Journey(Generic[R]):
         """Return the next candidate that would be admitted now, None when there is none."""
         position = 0
         while position < len(self._seen_ahead) or self._look_ahead():
-            candidate = self._seen_ahead[position].candidate
-            standing = self._balancer.standing(candidate)
-            if self._fits(candidate) and standing.breaker.admits() and not standing.bulkhead.full:
-                return candidate
+            option = self._seen_ahead[position]
+            standing = self._balancer.standing(option.candidate)
+            if self._is_eligible(option) and standing.breaker.admits() and not standing.bulkhead.full:
+                return option.candidate
             position += 1
         return None
 
@@ -195,29 +223,32 @@ class Journey(Generic[R]):
         if permit is None:
             if bulkhead.bounded:
                 bulkhead.release()
-            self.turned_away.append(option)
-            self._draft.passed_over(option.candidate, f"its circuit breaker is {breaker.state}")
+            self._turn_away(option, standing)
             return None
         return place_of(option, standing, permit, placed=bulkhead.bounded)
+
+    def _turn_away(self, option: Option[R], standing: Standing) -> None:
+        self.turned_away.append(option)
+        self._draft.passed_over(option.candidate, f"its circuit breaker is {standing.breaker.state}")
 
     def _prefer_other(self, provider: str) -> None:
         position = 0
         while position < len(self._seen_ahead) or self._look_ahead():
             option = self._seen_ahead[position]
-            if option.candidate.provider != provider:
+            if option.candidate.provider != provider and self._is_eligible(option):
                 del self._seen_ahead[position]
                 self._seen_ahead.appendleft(option)
                 return
             position += 1
 
-    def _hope(self, option: Option[R]) -> tuple[bool, float]:
-        """Return how soon there is hope: the busy by their own word; the broken in their order, so that all are tried in turn."""
-        breaker = self._balancer.standing(option.candidate).breaker
-        busy = breaker.reason == "retry_after"
-        return not busy, breaker.retry_after() if busy else 0.0
-
     def _return(self, option: Option[R]) -> float:
         return self._balancer.standing(option.candidate).breaker.retry_after()
+
+    def _is_eligible(self, option: Option[R]) -> bool:
+        return self._fits(option.candidate) and not self._was_asked(option)
+
+    def _was_asked(self, option: Option[R]) -> bool:
+        return (option if option.adapted else option.candidate) in self._asked
 
     def _fits(self, candidate: Candidate) -> bool:
         return candidate.max_tokens is None or candidate.max_tokens > self._window
@@ -240,4 +271,10 @@ class Journey(Generic[R]):
         return False
 
 
-__all__ = ["Journey"]
+def hope(breaker: CircuitBreaker) -> tuple[bool, float]:
+    """Return how soon there is hope: the busy by their own word; the broken in their order, so that all are tried in turn."""
+    busy = breaker.reason == "retry_after"
+    return not busy, breaker.retry_after() if busy else 0.0
+
+
+__all__ = ["Journey", "hope"]

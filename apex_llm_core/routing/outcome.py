@@ -121,6 +121,7 @@ def tell_failure(
         outcome,
         usage=context.delivery.usage,
         cost=context.delivery.cost,
+        cached=context.delivery.cached,
         stream=stream,
         first=first,
     )

@@ -17,7 +17,7 @@ import attrs
 from apex_llm_core.cache.exact import ResponseCache
 from apex_llm_core.cache.replay import Recorder, replayed
 from apex_llm_core.context import CallContext
-from apex_llm_core.errors import LLMError, ModelNotFoundError, UnknownError
+from apex_llm_core.errors import AttemptReason, LLMError, ModelNotFoundError, UnknownError
 from apex_llm_core.hookspecs import ChunkBatch, EmbedHandler, GenerateHandler, ImageHandler, StreamHandler
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.requests import GenerateRequest
@@ -258,8 +258,7 @@ class Pipeline:
         """Answer what is not kept: under the limits, and with less if need be."""
         settle = await self._admission.enter_request(request, context, partial(self._among, request, context))
         try:
-            answer = await self._fallback.run(request, context, call)
-            return amended(answer, context) if self._hedging else answer
+            return await self._answered(request, context, call)
         except LLMError as error:
             if self._degradation is None:
                 raise
@@ -267,13 +266,23 @@ class Pipeline:
                 error,
                 request,
                 context,
-                ask=partial(self._fallback.run, context=context, call=call, reason="degradation"),
+                ask=partial(self._answered, context=context, call=call, reason="degradation"),
                 recall=partial(self._stale, key, kind),
             )
             return marked(result, context.delivery.degraded)
         finally:
             if settle is not None:
                 settle(context.bill.tokens, context.bill.cost)
+
+    async def _answered(
+        self,
+        request: Any,
+        context: CallContext,
+        call: Callable[[Any, Flight], Awaitable[Result]],
+        reason: AttemptReason = "first",
+    ) -> Result:
+        answer = await self._fallback.run(request, context, call, reason=reason)
+        return amended(answer, context) if self._hedging else answer
 
     async def _call(self, hook: str, kind: type[Result], request: Any, flight: Flight) -> Result:
         candidate = flight.candidate

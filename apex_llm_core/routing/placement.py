@@ -8,7 +8,7 @@ from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, ModelNotFoundError, RateLimitError
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.routing.admission import Admission
-from apex_llm_core.routing.bulkheads import Bulkhead, wait_for_place
+from apex_llm_core.routing.bulkheads import wait_for_place
 from apex_llm_core.routing.governor import Governor
 from apex_llm_core.routing.journey import Journey
 from apex_llm_core.routing.places import Place
@@ -34,10 +34,7 @@ class Placement:
         """Return the next place where nobody has to be awaited; None says nothing."""
         if self._admission.active:
             return None
-        place = journey.next()
-        if place is not None:
-            journey.asked = True
-        return place
+        return journey.next()
 
     async def next(
         self, journey: Journey[R], context: CallContext, *, other_than: str | None = None
@@ -45,10 +42,12 @@ class Placement:
         """Return the next place that breaker, bulkhead and limits admit, None at the end."""
         while True:
             place = journey.next(other_than=other_than)
-            if place is None and other_than is None:
-                if journey.full and self._wait:
+            # Nobody waits for a copy, so it takes nobody's place, and breaks into nothing.
+            if place is None and other_than is None and not context.shadow:
+                if journey.full or journey.turned_away:
                     place = await self._wait_for_place(journey, context)
-                place = place or journey.last_resort()
+                if place is None and context.remaining() != 0.0:
+                    place = journey.last_resort()
             if place is None:
                 return None
             if self._admission.active:
@@ -56,7 +55,6 @@ class Placement:
                 if refusal is not None:
                     journey.refused = refusal
                     continue
-            journey.asked = True
             return place
 
     async def next_in_time(
@@ -69,20 +67,23 @@ class Placement:
             place.give_up()
         return None
 
-    async def _wait_for_place(
-        self, journey: Journey[R], context: CallContext, *, at: Bulkhead | None = None
-    ) -> Place[R] | None:
-        """Wait for room at a provider that was full; *at* one of them only, None: at any."""
-        remaining = context.remaining()
-        until = context.clock() + (self._wait if remaining is None else min(self._wait, remaining))
-        while (rooms := journey.rooms() if at is None else [at]) and (left := until - context.clock()) > 0:
-            bulkhead = await wait_for_place(rooms, left)
+    async def _wait_for_place(self, journey: Journey[R], context: CallContext) -> Place[R] | None:
+        """Return a place at somebody who was passed over: at once if there is one, else wait for room."""
+        until = context.clock() + self._patience(context)
+        # Only who is full now is worth a wait: where nobody is in flight, nobody will make room.
+        while (place := journey.again()) is None and (rooms := journey.rooms()):
+            left = until - context.clock()
+            bulkhead = await wait_for_place(rooms, left) if left > 0 else None
             if bulkhead is None:
                 return None
             place = journey.take(bulkhead)
-            if place is not None or at is not None:
+            if place is not None:
                 return place
-        return None
+        return place
+
+    def _patience(self, context: CallContext) -> float:
+        remaining = context.remaining()
+        return self._wait if remaining is None else min(self._wait, remaining)
 
     async def renewed(
         self, place: Place[R], error: LLMError, journey: Journey[R], context: CallContext
@@ -102,8 +103,9 @@ class Placement:
 
     async def _admitted_again(self, place: Place[R], journey: Journey[R], context: CallContext) -> Place[R] | None:
         renewed = journey.renew(place)
-        if renewed is None and self._wait and journey.is_full(place.option):
-            renewed = await self._wait_for_place(journey, context, at=place.standing.bulkhead)
+        if renewed is None and journey.is_full(place.option) and (patience := self._patience(context)) > 0:
+            bulkhead = await wait_for_place((place.standing.bulkhead,), patience)
+            renewed = None if bulkhead is None else journey.take(bulkhead, place.option)
         if renewed is not None and self._admission.active and await self._admit(renewed, context) is not None:
             return None
         return renewed

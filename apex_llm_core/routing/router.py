@@ -155,7 +155,11 @@ class Router:
             lot = draw(f"shadow {rule.name or number}", context.request_id)
             if lot >= rule.shadow_percentage:
                 return None
-        return rule.shadow_model or request.model, rule.shadow_provider
+        model, provider = rule.shadow_model or request.model, request.options.provider
+        if provider is None or rule.shadow_provider == provider:
+            return model, rule.shadow_provider
+        # Who names a provider has reasons; a copy at another one would be none the better.
+        return (model, provider) if rule.shadow_provider is None and self.lists(model, provider) else None
 
     def _find(self, request: Request, rule: RouteConfig | None, context: CallContext) -> Route:
         model, candidates = self._known(request, rule, context)

@@ -20,6 +20,8 @@ from apex_llm_core.testing import FakeClock
 PTU, EAST, WEST = "ptu-sweden", "paygo-east", "paygo-west"
 #: A full deployment is left at once while there is another one.
 AT_ONCE = {"retry": {"patience": 0}}
+#: The one who remembers that somebody wants to rest.
+BREAKERS = {"circuit_breaker_enabled": True}
 #: How a deployment says that it wants 20 seconds of rest.
 REST = 20.0
 WISHES = {
@@ -59,11 +61,12 @@ def open_client(azure, clock):
         models = [{"id": "gpt-4o", "provider_model_id": name, "base_model": "gpt-4o"}]
         return azure.provider(name, **{"models": models, **keys})
 
-    def open_client(*, tables=(), ptu=(), east=()):
+    def open_client(*, tables=(), ptu=(), east=(), breakers=True):
         return azure.client(
             deployment(PTU, **{"priority": 1, "region": "swedencentral", "tags": ["ptu", "eu"], **dict(ptu)}),
             deployment(EAST, **{"priority": 2, "weight": 3, "region": "eastus", "tags": ["paygo"], **dict(east)}),
             deployment(WEST, priority=2, weight=1, region="westeurope", tags=["paygo", "eu"]),
+            manager={"circuit_breaker_enabled": breakers},
             tables={**AT_ONCE, "seed": 7, **dict(tables)},
             settings={"clock": clock},
         )
@@ -108,7 +111,8 @@ def test_a_full_deployment_is_left_at_once(azure, open_client, streamed):
 
 
 def test_without_that_patience_a_short_wait_is_worth_it(azure, open_client):
-    client = open_client(ptu={"retry_count": 2}, tables={"retry": {"patience": 1.0, "base": 0.001}})
+    # The clock of the test stands still, and an open breaker would never see the millisecond pass.
+    client = open_client(ptu={"retry_count": 2}, tables={"retry": {"patience": 1.0, "base": 0.001}}, breakers=False)
     azure.faults.add("rate_limit", deployment=PTU, headers={"retry-after-ms": "1"})
     assert client.chat("Hello there").provider == PTU
     assert (asked(azure), len(waits(client))) == ([PTU, PTU], 1)
@@ -242,7 +246,7 @@ def test_the_limits_of_the_service_itself_are_kept_to(opened, clock):
             )
             for number, name in enumerate((PTU, EAST))
         ]
-        client = azure.client(*tables, tables=AT_ONCE, settings={"clock": clock})
+        client = azure.client(*tables, manager=BREAKERS, tables=AT_ONCE, settings={"clock": clock})
         served = [client.chat("Hello there").provider for _ in range(6)]
         # Refused once, then left alone.
         assert served == [PTU] * 3 + [EAST] * 3

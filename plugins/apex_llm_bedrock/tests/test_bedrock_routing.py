@@ -275,6 +275,7 @@ def regions(bedrock, west, clock):
             bedrock.provider(EAST, **{"priority": 1, "region": "us-east-1", **keys}),
             bedrock.provider(WEST, priority=2, region="us-west-2", options=elsewhere),
             {"name": "nowhere", "type": "mock", "priority": 3, "models": [{"id": CLAUDE}]},
+            manager={"circuit_breaker_enabled": True},
             tables={"retry": {"patience": 0, "base": 0.001}, **dict(tables)},
             settings={"clock": clock},
         )
