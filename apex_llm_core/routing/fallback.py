@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from apex_llm_core.config.schema import Config
@@ -45,17 +44,18 @@ from apex_llm_core.models.events import FellBack, RequestAdapted, RetryScheduled
 from apex_llm_core.models.requests import EmbedRequest, GenerateRequest, ImageRequest
 from apex_llm_core.policies.deadline import Sweeper
 from apex_llm_core.policies.retry import RetryPolicy
-from apex_llm_core.routing.adaptation import without
 from apex_llm_core.routing.affinity import Affinity
+from apex_llm_core.routing.attempts import Attempts
 from apex_llm_core.routing.balancer import LoadBalancer
-from apex_llm_core.routing.decisions import DecisionLog, Draft
-from apex_llm_core.routing.flight import Flight, being_cancelled
+from apex_llm_core.routing.decisions import DecisionLog
+from apex_llm_core.routing.detours import Detours
+from apex_llm_core.routing.flight import Flight
 from apex_llm_core.routing.governor import Governor
 from apex_llm_core.routing.hedging import Hedger
 from apex_llm_core.routing.itinerary import Itinerary
 from apex_llm_core.routing.journey import Journey
 from apex_llm_core.routing.placement import Placement
-from apex_llm_core.routing.places import Option, Place
+from apex_llm_core.routing.places import Place
 
 R = TypeVar("R", GenerateRequest, EmbedRequest, ImageRequest)
 T = TypeVar("T")
@@ -86,17 +86,16 @@ class FallbackHandler:
         decisions: DecisionLog,
         scrub: Callable[[str], str],
     ) -> None:
-        self._scrub = scrub
         self._enabled = config.manager.fallback_enabled
-        self._rules = config.fallback
         self._itinerary = itinerary
         self._placement = placement
         self._balancer = balancer
         self._affinity = affinity
         self._governor = governor
         self._retry = retry
-        self._sweeper = sweeper
         self._decisions = decisions
+        self._attempts = Attempts(balancer=balancer, governor=governor, sweeper=sweeper, scrub=scrub)
+        self._detours = Detours(config.fallback, itinerary)
         self._hedger = Hedger(config.hedging, governor) if config.hedging.enabled else None
 
     async def run(
@@ -145,7 +144,7 @@ class FallbackHandler:
                         if hedger is not None and not retries and reason != "shadow":
                             delay = hedger.delay(place, context, streamed=streamed)
                         if delay is None:
-                            answer = await self._attempt(place, reason, context, call)
+                            answer = await self._attempts.make(place, reason, context, call)
                         else:
                             answer, place = await self._race(
                                 place, reason, delay, journey, context, call, discard, failures
@@ -181,7 +180,7 @@ class FallbackHandler:
                     reason = "retry" if reason != "shadow" else reason
                 if not self._enabled:
                     break
-                final = self._directed(failures, journey, request, context, draft)
+                final = self._detours.follow(failures, journey, request, context, draft)
                 if final is not None:
                     telling = final
                     break
@@ -221,7 +220,7 @@ class FallbackHandler:
             if where is not place:
                 journey.taken(where)
             try:
-                return await self._attempt(where, why, context, call)
+                return await self._attempts.make(where, why, context, call)
             except LLMError as error:
                 failures.append((where, error))
                 raise
@@ -235,124 +234,6 @@ class FallbackHandler:
             attempt=attempt,
             find=lambda other: self._placement.next_in_time(journey, context, streamed=streamed, other_than=other),
             discard=discard,
-        )
-
-    async def _attempt(
-        self, place: Place[R], reason: AttemptReason, context: CallContext, call: Callable[[R, Flight], Awaitable[T]]
-    ) -> T:
-        """Make one attempt.
-
-        Raises:
-            LLMError: it failed, and is settled.
-        """
-        flight = self._take_off(place, reason, context)
-        try:
-            with flight.watch:
-                return await call(place.request, flight)
-        except asyncio.CancelledError as cancelled:
-            if being_cancelled():
-                if place.lost:
-                    flight.lose(place.request.estimated_prompt_tokens)
-                else:
-                    flight.abandon()
-                raise
-            place.charged = flight.context.charged
-            raise flight.fail(cancelled) from cancelled
-        except Exception as raised:
-            place.charged = flight.context.charged
-            error = flight.fail(raised)
-            if error is raised:
-                raise
-            raise error from error.__cause__
-        except BaseException:
-            flight.abandon()
-            raise
-
-    # -- where an error leads -----------------------------------------------------------------------------------------
-
-    def _directed(
-        self,
-        failures: list[tuple[Place[R], LLMError]],
-        journey: Journey[R],
-        request: R,
-        context: CallContext,
-        draft: Draft,
-    ) -> LLMError | None:
-        """Direct *journey* to where *failures*, several after a race, lead; return the one that is final, None when none is."""
-        # A refused content narrows the journey down: last, so that nothing widens it again.
-        for place, error in sorted(failures, key=lambda failure: failure[1].type is LLMErrorType.CONTENT_FILTER_ERROR):
-            if not self._go_on(place, error, journey, request, context, draft):
-                return error
-        return None
-
-    def _go_on(
-        self,
-        place: Place[R],
-        error: LLMError,
-        journey: Journey[R],
-        request: R,
-        context: CallContext,
-        draft: Draft,
-    ) -> bool:
-        """Direct *journey* to where this *error* leads; return whether anywhere."""
-        model = place.request.model
-        if error.type is LLMErrorType.CONTEXT_LENGTH_EXCEEDED_ERROR:
-            journey.too_small(place.candidate)
-            larger = self._rules.context_length.get(model)
-            if larger is not None:
-                journey.first(self._itinerary.of_models(larger, request, context, draft))
-        elif error.type is LLMErrorType.CONTENT_FILTER_ERROR:
-            allowed = self._rules.content_filter.get(model)
-            if allowed is None:
-                return False
-            journey.only(self._itinerary.of_models(allowed, request, context, draft))
-        elif isinstance(error, UnsupportedParameterError):
-            self._retake_without(place, error, journey)
-        elif error.type is LLMErrorType.INVALID_REQUEST_ERROR:
-            return False
-        return True
-
-    def _retake_without(self, place: Place[Any], error: UnsupportedParameterError, journey: Journey[Any]) -> None:
-        """Let *place* have the request without what it does not take, after everybody else, if that is allowed."""
-        request = place.request
-        if self._rules.missing_features == "error" or not isinstance(request, GenerateRequest):
-            return
-        less = without(request, error.parameters)
-        if less is not None:
-            changes = (*place.option.adapted, *less.changes)
-            journey.last(Option(request=less.request, candidate=place.candidate, adapted=changes))
-
-    # -- one attempt ---------------------------------------------------------------------------------------------------
-
-    def _take_off(self, place: Place[R], reason: AttemptReason, context: CallContext) -> Flight:
-        candidate = place.candidate
-        timeout = place.request.options.timeout
-        if timeout is None:
-            timeout = candidate.timeout
-        watch = self._sweeper.watch(silence=timeout, deadline=context.deadline)
-        return Flight(
-            context=CallContext(
-                request_id=context.request_id,
-                operation=context.operation,
-                caller=context.caller,
-                clock=context.clock,
-                deadline=context.deadline,
-                attempts=context.attempts,
-                state=context.state,
-                delivery=context.delivery,
-                bill=context.bill,
-                emit=context.emit,
-                candidate=candidate,
-                attempt=self._governor.begin(context, reason),
-                timeout=timeout,
-                touch=watch.touch,
-                note_rate_limits=partial(self._balancer.note_rate_limits, candidate.live),
-            ),
-            watch=watch,
-            balancer=self._balancer,
-            place=place,
-            reason=reason,
-            scrub=self._scrub,
         )
 
     def _delay(
