@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
+import attrs
 import pytest
 
 from apex_llm_core.config.schema import Config
+from apex_llm_core.context import CallContext
 from apex_llm_core.errors import (
     ContentFilterError,
     InvalidRequestError,
@@ -267,3 +269,14 @@ class TestLiveFacts:
             "remaining_requests": None,
             "remaining_tokens": None,
         }
+
+
+def test_the_context_of_an_attempt_has_every_field():
+    whole = CallContext(request_id="r", operation="chat", caller=Caller(user="u"), deadline=5.0, shadow=True)
+    part = whole.for_attempt(Candidate(provider="a", model="m"), 3, timeout=2.0, touch=print, note_rate_limits=print)
+    own = {"candidate", "attempt", "timeout", "touch", "note_rate_limits", "started", "preferred", "charged"}
+    for field in attrs.fields(CallContext):
+        assert hasattr(part, field.name)
+        if field.name not in own:
+            assert getattr(part, field.name) is getattr(whole, field.name)
+    assert (part.attempt, part.timeout, part.started, part.preferred, part.charged) == (3, 2.0, 0, None, False)

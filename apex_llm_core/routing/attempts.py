@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TypeVar
 
 from apex_llm_core.context import CallContext
@@ -69,23 +68,12 @@ class Attempts:
             timeout = candidate.timeout
         watch = self._sweeper.watch(silence=timeout, deadline=context.deadline)
         return Flight(
-            context=CallContext(
-                request_id=context.request_id,
-                operation=context.operation,
-                caller=context.caller,
-                clock=context.clock,
-                deadline=context.deadline,
-                attempts=context.attempts,
-                state=context.state,
-                delivery=context.delivery,
-                bill=context.bill,
-                emit=context.emit,
-                shadow=context.shadow,
-                candidate=candidate,
-                attempt=self._governor.begin(context, reason),
+            context=context.for_attempt(
+                candidate,
+                self._governor.begin(context, reason),
                 timeout=timeout,
                 touch=watch.touch,
-                note_rate_limits=partial(self._balancer.note_rate_limits, candidate.live),
+                note_rate_limits=place.standing.note_rate_limits,
             ),
             watch=watch,
             balancer=self._balancer,

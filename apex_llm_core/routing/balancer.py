@@ -43,12 +43,26 @@ class Standing:
     live: LiveFacts
     breaker: CircuitBreaker
     bulkhead: Bulkhead
+    clock: Callable[[], float]
     #: Seconds until the first chunk of streams, and until whole answers were there.
     first_chunks: LatencyWindow = attrs.field(factory=LatencyWindow)
     answers: LatencyWindow = attrs.field(factory=LatencyWindow)
     peak_at: float = 0.0
     #: Why its breaker opened last.
     opened_for: str = ""
+
+    def note_rate_limits(
+        self,
+        *,
+        remaining_requests: int | None = None,
+        remaining_tokens: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Note what a provider said is left of its rate limits."""
+        live = self.live
+        live.remaining_requests = remaining_requests
+        live.remaining_tokens = remaining_tokens
+        live.remaining_until = self.clock() + (_RATE_LIMITS_HOLD if seconds is None else seconds)
 
     def typical(self, share: float, *, streamed: bool, minimum: int) -> float | None:
         """Return the seconds within which this *share* of the calls gave something, None with too few observations."""
@@ -92,7 +106,12 @@ class LoadBalancer:
         if found is None:
             if candidate.provider in self._gone:
                 # Kept nowhere: it would come back as a ghost.
-                return Standing(live=candidate.live, breaker=self.breakers.shut(), bulkhead=self.bulkheads.unbounded())
+                return Standing(
+                    live=candidate.live,
+                    breaker=self.breakers.shut(),
+                    bulkhead=self.bulkheads.unbounded(),
+                    clock=self._clock,
+                )
             found = self._standing(key)
             # The facts that the candidate shows are the ones that count.
             found.live = candidate.live
@@ -107,6 +126,7 @@ class LoadBalancer:
             live=before.live if before is not None else LiveFacts(),
             breaker=self.breakers.get(key),
             bulkhead=self.bulkheads.get(*key),
+            clock=self._clock,
         )
         if before is not None:
             found.first_chunks, found.answers = before.first_chunks, before.answers
@@ -209,19 +229,6 @@ class LoadBalancer:
         # So near to 1 that no ranking could tell: and the hot path has nothing more to do.
         live.success_rate = rate = 1.0 if rate > 0.999 else rate
         live.weight_factor = max(_LEAST_FACTOR, rate**_WEIGHT_EXPONENT) if self._adaptive else 1.0
-
-    def note_rate_limits(
-        self,
-        live: LiveFacts,
-        *,
-        remaining_requests: int | None = None,
-        remaining_tokens: int | None = None,
-        seconds: float | None = None,
-    ) -> None:
-        """Note what a provider said is left of its rate limits."""
-        live.remaining_requests = remaining_requests
-        live.remaining_tokens = remaining_tokens
-        live.remaining_until = self._clock() + (_RATE_LIMITS_HOLD if seconds is None else seconds)
 
     def _breaker_changed(self, key: tuple[str, str], breaker: CircuitBreaker, previous: BreakerState) -> None:
         standing = self._standings.get(key)
