@@ -22,7 +22,6 @@ from apex_llm_core.hookspecs import ChunkBatch, EmbedHandler, GenerateHandler, I
 from apex_llm_core.models.candidates import Candidate
 from apex_llm_core.models.requests import GenerateRequest
 from apex_llm_core.models.results import (
-    ChatGenerationChunk,
     ChatGenerationResult,
     EmbeddingResult,
     ImageGenerationResult,
@@ -30,11 +29,12 @@ from apex_llm_core.models.results import (
 from apex_llm_core.plugin.registry import ProviderRegistry
 from apex_llm_core.policies.deadline import Sweeper, Watch
 from apex_llm_core.routing.admission import Admission
+from apex_llm_core.routing.calls import Calls
 from apex_llm_core.routing.degradation import Degradation
-from apex_llm_core.routing.delivery import Opened, delivered, discard, truncated
+from apex_llm_core.routing.delivery import Opened, delivered, discard
 from apex_llm_core.routing.fallback import FallbackHandler
 from apex_llm_core.routing.flight import Flight
-from apex_llm_core.routing.outcome import Result, amended, defect, marked, recalled, settled, tell, tell_failure
+from apex_llm_core.routing.outcome import Result, amended, marked, recalled, tell, tell_failure
 from apex_llm_core.routing.router import Router
 from apex_llm_core.routing.shadowing import Shadowing
 
@@ -87,7 +87,7 @@ class Pipeline:
         sweeper: Sweeper,
         scrub: Callable[[str], str],
     ) -> None:
-        self._registry = registry
+        self._calls = Calls(registry, hedging=hedging)
         self._router = router
         self._scrub = scrub
         self._fallback = fallback
@@ -109,7 +109,7 @@ class Pipeline:
         self.generate: GenerateHandler = self._compiled("apex_generate", ChatGenerationResult, around.generate)
         self.embed: EmbedHandler = self._compiled("apex_embed", EmbeddingResult, around.embed)
         self.image: ImageHandler = self._compiled("apex_image", ImageGenerationResult, around.image)
-        self._call_whole = partial(self._call, "apex_generate", ChatGenerationResult)
+        self._call_whole = partial(self._calls.whole, "apex_generate", ChatGenerationResult)
         self.stream: StreamHandler = partial(self._observed_stream, fold(around.stream, self._stream))
 
     async def drained(self) -> None:
@@ -212,7 +212,7 @@ class Pipeline:
 
     def _compiled(self, hook: str, kind: type[Result], around: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
         """Return the handler of an operation that gives whole answers of *kind*."""
-        call = partial(self._call, hook, kind)
+        call = partial(self._calls.whole, hook, kind)
         plain = self._cache is None and self._shadowing is None and self._degradation is None and not self._hedging
         if plain and not self._admission.at_the_door:
             # Nothing stands between the middleware and the fallback: no frame for it.
@@ -284,15 +284,6 @@ class Pipeline:
         answer = await self._fallback.run(request, context, call, reason=reason)
         return amended(answer, context) if self._hedging else answer
 
-    async def _call(self, hook: str, kind: type[Result], request: Any, flight: Flight) -> Result:
-        candidate = flight.candidate
-        result: Result = await self._registry.get(candidate.provider).hooks[hook](request, flight.context)
-        wrong = defect(result, kind, request)
-        if wrong is not None:
-            raise UnknownError(f"provider {candidate.provider!r} returned {wrong} from {hook}")
-        flight.succeed(result.usage)
-        return settled(result, flight)
-
     async def _stream(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[ChunkBatch, None]:
         if self._shadowing is not None:
             self._shadowing.cast(request, context, partial(self._fallback.run, call=self._call_whole, reason="shadow"))
@@ -331,7 +322,7 @@ class Pipeline:
     ) -> Opened | ChatGenerationResult:
         """Return the stream of the first candidate that brings something; from the cache as a last step of degradation."""
         try:
-            return await self._fallback.run(request, context, self._open, discard=discard)
+            return await self._fallback.run(request, context, self._calls.open, discard=discard)
         except LLMError as error:
             if self._degradation is None:
                 raise
@@ -340,49 +331,10 @@ class Pipeline:
                 request,
                 context,
                 ask=partial(
-                    self._fallback.run, context=context, call=self._open, reason="degradation", discard=discard
+                    self._fallback.run, context=context, call=self._calls.open, reason="degradation", discard=discard
                 ),
                 recall=partial(self._stale, key, ChatGenerationResult),
             )
-
-    async def _open(self, request: GenerateRequest, flight: Flight) -> Opened:
-        """Start a stream and wait for its first list of chunks: until then it may be retried elsewhere."""
-        candidate = flight.candidate
-        if request.stream:
-            rest = self._registry.get(candidate.provider).hooks["apex_stream"](request, flight.context)
-        else:
-            rest = self._emulated(request, flight)
-        try:
-            first: ChunkBatch | None = []
-            while not first:
-                first = await anext(rest, None)
-                if first is None:
-                    raise truncated(candidate)
-                if type(first) is not list or not all(type(chunk) is ChatGenerationChunk for chunk in first):
-                    raise UnknownError(
-                        f"provider {candidate.provider!r} yielded no list of chunks from apex_stream: {type(first).__name__}"
-                    )
-        except BaseException:
-            await rest.aclose()
-            raise
-        flight.first_chunk()
-        return Opened(
-            flight=flight,
-            first=first,
-            rest=rest,
-            choices=request.options.n or 1,
-            prompt_tokens=request.estimated_prompt_tokens if self._hedging else 0,
-        )
-
-    async def _emulated(self, request: GenerateRequest, flight: Flight) -> AsyncGenerator[ChunkBatch, None]:
-        """Stream the whole answer of a candidate that cannot stream."""
-        candidate = flight.candidate
-        result = await self._registry.get(candidate.provider).hooks["apex_generate"](request, flight.context)
-        wrong = defect(result, ChatGenerationResult, request)
-        if wrong is not None:
-            raise UnknownError(f"provider {candidate.provider!r} returned {wrong} from apex_generate")
-        for batch in replayed(result):
-            yield batch
 
     def _among(self, request: Any, context: CallContext) -> tuple[Candidate, ...]:
         """Return who could serve *request*.
