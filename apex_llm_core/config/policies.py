@@ -149,7 +149,7 @@ class RetryConfig:
     patience: float = setting(
         1.0,
         low=0,
-        doc="With another candidate left, wait at most this many seconds for the same one; a longer wait falls back at once.",
+        doc="With only less preferred candidates left, wait at most this many seconds for the same one; a longer wait falls back at once. While one of the same or a better priority is free, nobody waits.",
     )
     quota: int = setting(
         500,
