@@ -219,3 +219,39 @@ def test_cancelled_at_every_await_nothing_is_left(opened, kind):
             assert at > 2
             return
     raise AssertionError("it never ends")
+
+
+def test_streams_that_are_left_early_tell_how_long_a_first_chunk_takes(stage):
+    scene = stage(
+        {"a": [[0.5, "a", 1.0, "a"]] * 10 + [SLOW], "b": []},
+        hedging={"enabled": True, "minimum_samples": 10},
+    )
+
+    async def body(manager):
+        for _ in range(10):
+            async with manager.generate_chat_stream("hi", model="m") as stream:
+                await anext(stream)
+        stream = manager.generate_chat_stream("hi", model="m")
+        return [chunk.text async for chunk in stream if chunk.text], stream.provider
+
+    assert scene.run(body) == (["ok"], "b")
+    assert scene.events_of(Hedged)[0].delay == pytest.approx(0.5)
+
+
+def test_losers_keep_the_percentile_where_it_is(stage):
+    # One call in five is slow; without what the slow ones are known to have taken, the percentile would sink to 1.0.
+    times = [1.0, 1.0, 1.0, 1.0, 5.0]
+    scene = stage(
+        {name: [[times[number % 5], name] for number in range(400)] for name in "ab"},
+        hedging={"enabled": True, "percentile": 0.9, "minimum_samples": 10},
+        retry={"budget": 1.0},
+    )
+
+    async def body(manager):
+        for _ in range(200):
+            await manager.generate_chat("hi", model="m")
+        return manager.stats()["governor"]["attempts"]
+
+    attempts = scene.run(body)
+    assert 20 <= attempts["hedge"] <= 50
+    assert min(event.delay for event in scene.events_of(Hedged)) > 1.0

@@ -213,7 +213,6 @@ class LoadBalancer:
         if first_chunk is not None:
             known = live.time_to_first_chunk
             live.time_to_first_chunk = first_chunk if known is None else known + _NEWEST * (first_chunk - known)
-            standing.first_chunks.add(first_chunk)
             latency = first_chunk
         else:
             standing.answers.add(latency)

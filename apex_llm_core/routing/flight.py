@@ -71,7 +71,9 @@ class Flight:
 
     def first_chunk(self) -> None:
         """Note that the first chunk of a stream is there."""
-        self.first_chunk_after = self.context.clock() - self._started
+        self.first_chunk_after = after = self.context.clock() - self._started
+        # However the stream ends, and whoever leaves it: this is how long it took to begin.
+        self._place.standing.first_chunks.add(after)
 
     def succeed(self, usage: Usage | None = None) -> None:
         """End well; *usage* is what the provider counted."""
@@ -140,6 +142,11 @@ class Flight:
         self._balancer.end(self._place.standing, succeeded=None)
         if self._place.placed:
             self._place.standing.bulkhead.release()
+        if self.first_chunk_after is None:
+            # It would have taken longer still. Left out, the slowest would be missing, and ever more requests be hedged.
+            standing = self._place.standing
+            window = standing.first_chunks if getattr(self._place.request, "stream", False) else standing.answers
+            window.add(duration)
         price = self.candidate.cost_per_input_token
         self.cost = None if price is None else prompt_tokens * price
         self.context.bill.add(prompt_tokens, self.cost)
