@@ -97,8 +97,10 @@ def test_the_cap_counts_retries_and_fallbacks_together(stage, most):
         manager={"max_attempts": most},
     )
     error = scene.failed_chat(ServiceUnavailableError)
-    assert scene.called == "aabb"[:most]
-    assert [attempt.provider for attempt in error.attempts] == list("aabb"[:most])
+    # The second of two is for who was not asked yet.
+    called = "ab" if most == 2 else "aabb"[:most]
+    assert scene.called == called
+    assert [attempt.provider for attempt in error.attempts] == list(called)
     assert [attempt.number for attempt in error.attempts] == [1, 2, 3, 4][:most]
 
 
@@ -305,7 +307,8 @@ def predicted(scripts, retries, most):
             again, on = TABLE[error]
             if not on or len(calls) == most:
                 return calls, error
-            if not again or number == retries[name]:
+            others = len(scripts) - 1 - list(scripts).index(name)
+            if not again or number == retries[name] or most - len(calls) <= others:
                 break
     return calls, error
 

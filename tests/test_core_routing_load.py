@@ -387,3 +387,16 @@ def test_retries_and_hedges_stop_when_the_budget_is_used_up(stage):
     counts = scene.run(body)
     assert counts["attempts"]["retry"] <= 10 + 0.1 * 100
     assert counts["amplification"] <= 1.2
+
+
+def test_one_sound_candidate_of_three_is_reached_whatever_the_retries(stage):
+    down = ServiceUnavailableError("down")
+    for number in range(4):
+        retries = {name: {"retry_count": number} for name in "abc"}
+        scene = stage(
+            {"a": [down] * 9, "b": [down] * 9, "c": []},
+            providers=retries,
+            manager={"max_attempts": 3},
+            retry={"base": 0.001, "max_delay": 0.001},
+        )
+        assert scene.chat().provider == "c"

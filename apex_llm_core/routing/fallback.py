@@ -9,7 +9,9 @@ rate_limit, service_unavailable, while `retryable`, retries  yes
 timeout                          are left and paid; no
                                  timeout of a charged call
                                  (`context.charged`); not
-                                 while an equal is free
+                                 while an equal is free,
+                                 nor on the attempts that
+                                 those not asked yet need
 context_length_exceeded          no                          `[fallback] context_length` of the model first,
                                                              then only a larger (or unknown) window
 content_filter                   no                          only `[fallback] content_filter` of the model
@@ -258,9 +260,13 @@ class FallbackHandler:
         if remaining is not None and delay >= remaining:
             return None
         if self._enabled:
-            other = journey.alternative()
+            left = self._governor.left(context)
+            others = journey.alternatives(left)
+            # What is left of the attempts is for those who were not asked yet: one of them may be well.
+            if len(others) >= left:
+                return None
             # Waiting for one while its equal is free would be for nothing.
-            if other is not None and (delay > self._retry.patience or other.priority <= candidate.priority):
+            if others and (delay > self._retry.patience or others[0].priority <= candidate.priority):
                 return None
         return delay
 

@@ -48,6 +48,10 @@ class Governor:
         """Return whether the request may have no further attempt."""
         return context.started >= self._max_attempts or context.remaining() == 0.0
 
+    def left(self, context: CallContext) -> int:
+        """Return how many attempts the request may still have."""
+        return max(0, self._max_attempts - context.started)
+
     def in_time(self, standing: Standing, context: CallContext, *, streamed: bool) -> bool:
         """Return whether a further attempt there can be expected to end before the deadline."""
         remaining = context.remaining()

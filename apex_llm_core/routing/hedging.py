@@ -106,7 +106,7 @@ class Hedger:
         self, first: Place[R], journey: Journey[R], context: CallContext, find: Finding[R]
     ) -> Place[R] | None:
         governor = self._governor
-        if governor.exhausted(context) or journey.alternative() is None or not governor.pay_hedge():
+        if governor.exhausted(context) or not journey.alternatives(1) or not governor.pay_hedge():
             return None
         try:
             hedge = await find(first.candidate.provider)

@@ -166,16 +166,17 @@ class Journey(Generic[R]):
         """Return *place* once more, for a retry; None when it is not admitted any more."""
         return self._admit(place.option)
 
-    def alternative(self) -> Candidate | None:
-        """Return the next candidate that would be admitted now, None when there is none."""
+    def alternatives(self, most: int) -> list[Candidate]:
+        """Return the next candidates that would be admitted now, *most* of them at most."""
+        found: list[Candidate] = []
         position = 0
-        while position < len(self._seen_ahead) or self._look_ahead():
+        while len(found) < most and (position < len(self._seen_ahead) or self._look_ahead()):
             option = self._seen_ahead[position]
             standing = self._balancer.standing(option.candidate)
             if self._is_eligible(option) and standing.breaker.admits() and not standing.bulkhead.full:
-                return option.candidate
+                found.append(option.candidate)
             position += 1
-        return None
+        return found
 
     def too_small(self, candidate: Candidate) -> None:
         """Note that the request does not fit the window of *candidate*."""
