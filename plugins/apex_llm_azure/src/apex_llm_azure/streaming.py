@@ -24,6 +24,7 @@ from typing import Any
 from apex_llm_azure.answers import FINISH_REASONS, count_of, text_of, usage_of
 from apex_llm_azure.failure_shapes import is_failure
 from apex_llm_azure.filters import filtered, merged, prompt_results
+from apex_llm_azure.splicing import Splicer
 from apex_llm_core.converters import decode
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
 from apex_llm_core.models import ChatGenerationChunk, ToolCallDelta, Usage, text_chunk
@@ -53,6 +54,7 @@ class ChatStreamDecoder:
     ) -> None:
         self._failure_of = failure_of
         self._sse = SseDecoder()
+        self._splicer = Splicer()
         self._choices = choices
         self._prompt: Any = None
         #: By choice: the annotations so far, and the finish reason that is held back.
@@ -104,11 +106,18 @@ class ChatStreamDecoder:
                 ends = True
                 del texts[position:]
         chunks: list[ChatGenerationChunk] = []
-        # In portions that stay in the processor's cache.
-        for start in range(0, len(texts), _PORTION):
-            self._take_all(self._documents(texts[start : start + _PORTION]), chunks)
+        splicer = self._splicer
+        position, count = 0, len(texts)
+        while (position := splicer.run(texts, position, chunks)) < count:
+            # In portions that stay in the processor's cache.
+            portion = texts[position : position + (1 if splicer.hopeful else _PORTION)]
+            documents = self._documents(portion)
+            self._take_all(documents, chunks)
             if self.failure is not None:
                 return chunks
+            if not self._unnamed:
+                splicer.learn(portion[-1], documents[-1])
+            position += len(portion)
         if ends:
             self._finish_all(chunks)
         return chunks
