@@ -209,6 +209,7 @@ class BlockingManager:
     reload = _blocking(LLMProviderManager.reload)
     stats = _direct(LLMProviderManager.stats)
     subscribe = _direct(LLMProviderManager.subscribe)
+    resolve_secret = _blocking(LLMProviderManager.resolve_secret)
 
     @property
     def config(self) -> Config:

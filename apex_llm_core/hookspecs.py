@@ -125,6 +125,12 @@ class Registrar(Protocol):
     def state_store(self, name: str, factory: Factory, settings: type | None = None) -> None:
         """Offer a state store."""
 
+    def table(self, name: str, settings: type) -> None:
+        """Describe the configuration's table ``[name]``, where *name* is the extension's entry point.
+
+        For tables that somebody else reads, such as a command: the core checks them against *settings* whenever it starts.
+        """
+
 
 class RegisterSpec(Protocol):
     """The hook of module plugins; what an entry point names has it."""

@@ -52,6 +52,7 @@ from apex_llm_core.models.results import (
 from apex_llm_core.plugin.discovery import EXTENSIONS, Installed
 from apex_llm_core.plugin.registry import ProviderHandle
 from apex_llm_core.policies.limits import LimitStanding
+from apex_llm_core.redaction import Secret
 from apex_llm_core.routing.breakers import BreakerAction
 from apex_llm_core.routing.intake import Messages, chat_request, embed_request, image_request, text_request
 from apex_llm_core.routing.streams import ChatStream
@@ -383,6 +384,18 @@ class LLMProviderManager:
             ModelNotFoundError: there is no such breaker.
         """
         return self._started.balancer.breakers.move(provider, model, action)
+
+    async def resolve_secret(self, value: str | Secret) -> Secret:
+        """Return the secret behind a reference of a built-in or installed scheme, or *value* itself when it is none.
+
+        For applications that keep secrets of their own beside the configuration. From then on log lines and events are
+        cleaned of it, until the next reload.
+
+        Raises:
+            ConfigurationError: the scheme is unknown, or the reference leads nowhere; the message names it, never a value.
+            PluginError: the plugin of the scheme is broken.
+        """
+        return await self._running.resolve_secret(value)
 
     # -- coming and going --------------------------------------------------------------------------------------------
 

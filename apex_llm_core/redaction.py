@@ -63,6 +63,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        #: Made at the first use: a gateway learns thousands of keys before it scrubs anything.
         self._known_pattern: re.Pattern[str] | None = None
 
     def learn(self, secret: Secret) -> None:
@@ -70,12 +71,14 @@ class Redactor:
         value = secret.reveal()
         if len(value) >= 4 and value not in self._known:
             self._known.add(value)
-            longest_first = sorted(self._known, key=len, reverse=True)
-            self._known_pattern = re.compile("|".join(re.escape(value) for value in longest_first))
+            self._known_pattern = None
 
     def scrub(self, text: str) -> str:
         """Return *text* with every secret masked."""
-        if self._known_pattern is not None:
+        if self._known:
+            if self._known_pattern is None:
+                longest_first = sorted(self._known, key=len, reverse=True)
+                self._known_pattern = re.compile("|".join(map(re.escape, longest_first)))
             text = self._known_pattern.sub(MASK, text)
         for pattern in _PATTERNS:
             text = pattern.sub(rf"\g<1>{MASK}", text)

@@ -26,7 +26,7 @@ class Settings:
 class TestRegistrar:
     def test_is_what_plugins_are_promised(self):
         offered = {name for name in vars(Registrar) if not name.startswith("_")}
-        assert offered == {"provider", "strategy", "middleware", "observer", "secret_scheme", "state_store"}
+        assert offered == {"provider", "strategy", "middleware", "observer", "secret_scheme", "state_store", "table"}
         assert all(callable(getattr(PluginRegistrar(), name)) for name in offered)
 
     def test_keeps_what_is_registered_with_its_origin(self):

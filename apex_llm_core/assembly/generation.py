@@ -18,7 +18,8 @@ from apex_llm_core.assembly.providers import default_providers, make_handle, mak
 from apex_llm_core.assembly.runtime import BuiltIns, SharedRuntime
 from apex_llm_core.cache.exact import ResponseCache
 from apex_llm_core.config.schema import Config, ProviderConfig
-from apex_llm_core.config.secrets import SecretResolver, iter_references
+from apex_llm_core.config.secrets import SecretResolver, is_reference, iter_references
+from apex_llm_core.config.settings import settings_from
 from apex_llm_core.errors import ConfigurationError, ConfigurationWarning, PluginError
 from apex_llm_core.interfaces import HttpClient, StateStore
 from apex_llm_core.models.events import PluginFailed, ProviderDeregistered, ProviderRegistered
@@ -72,6 +73,8 @@ class Generation:
         #: The store is another generation's to close.
         self._borrows = False
         self._schemes: dict[str, Callable[[str], Awaitable[Secret]]] = {}
+        #: Held while a secret scheme that nobody had used yet is made.
+        self._opening = asyncio.Lock()
         self.runtime = SharedRuntime(
             http=http or self._open_http(),
             open_http=self._open_http if http is None else None,
@@ -114,7 +117,7 @@ class Generation:
                 warnings.warn(text, ConfigurationWarning, stacklevel=4)
             await self._make_secret_schemes()
             await self._open_store()
-            await self._make_observers()
+            await self._make_extensions()
             strategies = await self._make_strategies()
             await self._make_middleware()
             await self._make_providers()
@@ -203,6 +206,25 @@ class Generation:
                     await self._hurried.wait()
         await stop()
 
+    async def resolve_secret(self, value: str | Secret) -> Secret:
+        """Return the secret behind a reference, or *value* itself; a scheme is made when it is first asked for.
+
+        Raises:
+            ConfigurationError: the scheme is unknown, or the reference leads nowhere.
+            PluginError: the plugin of the scheme is broken.
+        """
+        if isinstance(value, str) and is_reference(value):
+            scheme = value.partition(":")[0]
+            async with self._opening:
+                if scheme not in self._schemes:
+                    source = self.loader.installed[EXTENSIONS].get(scheme)
+                    if source is not None:
+                        await self.loader.load(source)
+                    # What nobody registered is the resolver's to refuse.
+                    if self.loader.registrar.get("secret_scheme", scheme) is not None:
+                        await self._open_scheme(scheme, "")
+        return await self.runtime.resolve_secret(value)
+
     def _subscribe_own_observers(self) -> None:
         if events_are_wanted(self.config.logging.enabled):
             self.bus.subscribe("log", EventLog(self.redactor, self.config.logging.level).observe)
@@ -235,10 +257,13 @@ class Generation:
                 for name, reference in iter_references(provider.auth.credentials):
                     wanted.setdefault(reference.partition(":")[0], f"providers[{position}].auth.credentials.{name}")
         for scheme, key in wanted.items():
-            registration = await self.loader.find("secret_scheme", scheme, key)
-            options = self.config.extensions.get(scheme, {})
-            await self.loader.make(registration, scheme, options, options, scheme)
-            self._schemes[scheme] = self.loader.hook("secret_scheme", scheme, "apex_resolve_secret")
+            await self._open_scheme(scheme, key)
+
+    async def _open_scheme(self, scheme: str, key: str) -> None:
+        registration = await self.loader.find("secret_scheme", scheme, key)
+        options = self.config.extensions.get(scheme, {})
+        await self.loader.make(registration, scheme, options, options, scheme)
+        self._schemes[scheme] = self.loader.hook("secret_scheme", scheme, "apex_resolve_secret")
 
     async def _open_store(self) -> None:
         if self.config.manager.cache_enabled or self._counts_elsewhere():
@@ -263,10 +288,13 @@ class Generation:
                 }
             )
 
-    async def _make_observers(self) -> None:
+    async def _make_extensions(self) -> None:
         installed = self.loader.installed[EXTENSIONS] if self.config.extensions else {}
         for name, options in self.config.extensions.items():
             plugin = await self.loader.load(installed[name]) if name in installed else name
+            table = self.loader.registrar.get("table", name)
+            if table is not None:
+                settings_from(options, table.settings, key=name, file=self._file())
             for registration in self.loader.registrar.of_plugin(plugin, "observer"):
                 await self.loader.make(registration, registration.name, options, options, name)
                 observe = self.loader.hook("observer", registration.name, "apex_event")

@@ -44,11 +44,14 @@ def _step(step: str, key: str | None, kind: str = "") -> Schema:
 _RULES: dict[type, Schema] = {
     LimitConfig: {
         "anyOf": [_given(key, "number") for key in ("requests", "tokens", "cost", "concurrent")],
-        **_when(
-            "match",
-            {"not": {"const": "*"}},
-            {"required": ["scope"], "properties": {"scope": {"not": {"const": "all"}}}},
-        ),
+        "allOf": [
+            _when(
+                "match",
+                {"not": {"const": "*"}},
+                {"required": ["scope"], "properties": {"scope": {"not": {"const": "all"}}}},
+            ),
+            _when("tier", {"type": "string"}, {"properties": {"scope": {"not": {"enum": ["provider", "model"]}}}}),
+        ],
     },
     DegradationConfig: {
         "allOf": [
@@ -61,32 +64,54 @@ _RULES: dict[type, Schema] = {
 }
 
 
-def config_json_schema() -> Schema:
+class _Definitions(dict[str, Schema]):
+    """What stands under ``$defs``, by name; a class whose name is taken by another gets its whole name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: dict[type, str] = {}
+
+    def name(self, cls: type) -> str:
+        """Return the name of *cls*, described when it is asked for the first time."""
+        name = self._names.get(cls)
+        if name is None:
+            name = cls.__name__ if cls.__name__ not in self else f"{cls.__module__}.{cls.__qualname__}"
+            self._names[cls] = name
+            # It may contain itself.
+            self[name] = {}
+            self[name] = _object(cls, self)
+        return name
+
+
+def config_json_schema(extensions: Mapping[str, type] = types.MappingProxyType({})) -> Schema:
     """Return the JSON Schema of a whole configuration, for editors and for `config schema`.
 
-    Tables of extensions are allowed as any other table at the top; the extensions describe them.
+    Args:
+        extensions: the settings classes of tables that extensions have described, by the name of the table. Tables of other
+            extensions are allowed as any other table at the top.
     """
-    definitions: dict[str, Schema] = {}
+    definitions = _Definitions()
     root = _object(Config, definitions)
-    extensions = root["properties"]["extensions"]
+    others = root["properties"]["extensions"]
+    described = {name: _type(cls, definitions) for name, cls in extensions.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "apex-llm configuration",
         "description": root["description"],
         "type": "object",
-        "properties": {name: schema for name, schema in root["properties"].items() if name in TABLES},
-        "additionalProperties": {"type": "object", "description": extensions["description"]},
-        "$defs": definitions,
+        "properties": {name: schema for name, schema in root["properties"].items() if name in TABLES} | described,
+        "additionalProperties": {"type": "object", "description": others["description"]},
+        "$defs": dict(definitions),
     }
 
 
 def settings_json_schema(cls: type) -> Schema:
     """Return the JSON Schema of a plugin's settings class; fields made with `setting` bring their descriptions."""
-    definitions: dict[str, Schema] = {}
-    return {**_object(cls, definitions), **({"$defs": definitions} if definitions else {})}
+    definitions = _Definitions()
+    return {**_object(cls, definitions), **({"$defs": dict(definitions)} if definitions else {})}
 
 
-def _object(cls: type, definitions: dict[str, Schema]) -> Schema:
+def _object(cls: type, definitions: _Definitions) -> Schema:
     attrs.resolve_types(cls)
     fields = [field for field in attrs.fields(cls) if field.init]
     schema: Schema = {
@@ -102,7 +127,7 @@ def _object(cls: type, definitions: dict[str, Schema]) -> Schema:
     return schema
 
 
-def _field(field: attrs.Attribute[Any], definitions: dict[str, Schema]) -> Schema:
+def _field(field: attrs.Attribute[Any], definitions: _Definitions) -> Schema:
     schema = dict(_type(field.type, definitions))
     metadata = field.metadata
     if metadata.get("doc"):
@@ -125,7 +150,7 @@ def _field(field: attrs.Attribute[Any], definitions: dict[str, Schema]) -> Schem
     return schema
 
 
-def _type(cls: Any, definitions: dict[str, Schema]) -> Schema:
+def _type(cls: Any, definitions: _Definitions) -> Schema:
     origin, arguments = get_origin(cls), get_args(cls)
     if cls in _SCALARS:
         return _SCALARS[cls]
@@ -141,10 +166,7 @@ def _type(cls: Any, definitions: dict[str, Schema]) -> Schema:
             {"type": "object"} if item is Any else {"type": "object", "additionalProperties": _type(item, definitions)}
         )
     if attrs.has(cls):
-        if cls.__name__ not in definitions:
-            definitions[cls.__name__] = {}
-            definitions[cls.__name__] = _object(cls, definitions)
-        return {"$ref": f"#/$defs/{cls.__name__}"}
+        return {"$ref": f"#/$defs/{definitions.name(cls)}"}
     # Secrets and paths are written as text.
     return {} if cls is Any else {"type": "string"}
 

@@ -178,6 +178,7 @@ class LimitConfig:
         doc="What is counted separately: requests of all, of a user or of an API key; upstream calls, retries included, of a provider or a model.",
     )
     match: str = setting("*", doc="Pattern of the provider, model, user or key it concerns.")
+    tier: str | None = setting(None, doc="Only callers of this tier (pattern); for the scopes all, user and key.")
     requests: int | None = setting(None, low=1, doc="Requests per window.")
     tokens: int | None = setting(
         None,
@@ -201,6 +202,10 @@ class LimitConfig:
             raise ValueError("give at least one of 'requests', 'tokens', 'cost' and 'concurrent'")
         if self.scope == "all" and self.match != "*":
             raise ValueError("a limit with scope 'all' concerns everybody; give the scope that 'match' is meant for")
+        if self.tier is not None and self.scope in {"provider", "model"}:
+            raise ValueError(
+                f"a limit with scope {self.scope!r} counts upstream calls, whoever makes them; 'tier' does not fit"
+            )
 
 
 @attrs.frozen(kw_only=True)

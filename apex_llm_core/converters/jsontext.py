@@ -56,7 +56,7 @@ def dumps(document: Any) -> str:
 def _finite(document: Any) -> Any:
     if isinstance(document, float):
         return document if math.isfinite(document) else None
-    if isinstance(document, list):
+    if isinstance(document, list | tuple):
         return [_finite(item) for item in document]
     if isinstance(document, dict):
         return {key: _finite(item) for key, item in document.items()}

@@ -15,6 +15,7 @@ Step = str | int
 
 #: How validators of attrs begin: "'size' must be >= 1".
 _NAMED = re.compile(r"'(\w+)' must ")
+_LONG_NUMBER = 10**12
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -59,11 +60,12 @@ def refuse(what: str, value: object) -> NoReturn:
 
 
 def describe(value: object) -> str:
-    """Name the JSON kind of *value*. Texts are not repeated: they may be prompts or secrets."""
+    """Name the JSON kind of *value*. Texts and long numbers are not repeated: they may be prompts or secrets."""
     if value is None:
         return "null"
     if isinstance(value, bool | int | float):
-        return json.dumps(value)
+        # A whole number without a sign may be a key that somebody wrote without quotes.
+        return json.dumps(value) if abs(value) < _LONG_NUMBER or isinstance(value, float) else "a long number"
     if isinstance(value, str):
         return "a string"
     if isinstance(value, list | tuple):

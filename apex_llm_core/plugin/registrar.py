@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -12,7 +12,7 @@ from apex_llm_core.errors import PluginError
 from apex_llm_core.hookspecs import Factory
 from apex_llm_core.plugin.discovery import PluginSource
 
-Kind = Literal["provider", "strategy", "middleware", "observer", "secret_scheme", "state_store"]
+Kind = Literal["provider", "strategy", "middleware", "observer", "secret_scheme", "state_store", "table"]
 
 
 @attrs.frozen(kw_only=True)
@@ -88,6 +88,10 @@ class PluginRegistrar:
         """Offer a state store."""
         self._add("state_store", name, factory, settings)
 
+    def table(self, name: str, settings: type) -> None:
+        """Describe a table of the configuration; nothing is made of it."""
+        self._add("table", name, _nothing, settings)
+
     def get(self, kind: Kind, name: str) -> Registration | None:
         """Return what was registered under *name*."""
         return self._registrations.get((kind, name))
@@ -131,6 +135,10 @@ class PluginRegistrar:
                 f"registers {kind} {name!r}, which {_origin(earlier)} has registered already; names must be unique"
             )
         self._registrations[kind, name] = registration
+
+
+def _nothing(_config: Any, _settings: Any, _runtime: Any) -> None:
+    """Stand for the factory of what is only described."""
 
 
 def _origin(registration: Registration) -> str:

@@ -46,7 +46,7 @@ class Ticket:
 class Limit:
     """One configured limit, and what it counted here."""
 
-    __slots__ = ("_matches", "_reserves", "config", "cost", "in_flight", "moments", "scope", "tokens")
+    __slots__ = ("_matches", "_matches_tier", "_reserves", "config", "cost", "in_flight", "moments", "scope", "tokens")
 
     def __init__(self, config: LimitConfig) -> None:
         self.config = config
@@ -54,6 +54,7 @@ class Limit:
         self._reserves = config.tokens is not None or config.cost is not None
         everything = config.scope == "all" or config.match == "*"
         self._matches = None if everything else re.compile(fnmatch.translate(config.match)).match
+        self._matches_tier = None if config.tier is None else re.compile(fnmatch.translate(config.tier)).match
         self.moments = None if config.requests is None else Moments(config.requests, config.per, shadow=config.shadow)
         self.tokens = None if config.tokens is None else Amounts(config.tokens, config.per)
         self.cost = None if config.cost is None else Amounts(config.cost, config.per)
@@ -88,9 +89,15 @@ class Limit:
         subject = subjects.get(self.scope)
         if subject is None:
             return None
+        if self._matches_tier is not None and not self._matches_tier(subjects.get("tier", "")):
+            return None
         if self.scope == "all":
             return ""
-        return subject if self._matches is None or self._matches(subject) else None
+        return subject if self.fits(subject) else None
+
+    def fits(self, subject: str) -> bool:
+        """Return whether its pattern fits *subject*, whatever the tier."""
+        return self._matches is None or self._matches(subject) is not None
 
     def held(self, subject: str, charge: Charge) -> Held:
         """Return what is to be reserved for a request; infinite money when its price is not known."""

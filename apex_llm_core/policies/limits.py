@@ -2,8 +2,9 @@
 
 Rules:
 
-1. A limit concerns a request when its scope is among the request's subjects and its pattern matches the subject. The scope
-   "all" counts everything together and has nothing to match. Every subject is counted by itself.
+1. A limit concerns a request when its scope is among the request's subjects, its pattern matches the subject, and the caller's
+   tier that of the limit, if it has one. The scope "all" counts everything together and has nothing to match. Every subject is
+   counted by itself.
 2. `enter` asks all limits that concern a request and then counts it in all of them, or in none. Tokens and money are reserved
    then, by estimate; `settle` puts what was used in place of what was reserved. So however requests interleave, never more than
    the limit is reserved and used together; only an answer that used more than was reserved for it may go beyond.
@@ -59,7 +60,7 @@ class Limiter:
 
         Args:
             subjects: the request's subject by scope: "all" (any text), "model", "user", "key", "provider". Limits of a
-                scope that is missing are not asked.
+                scope that is missing are not asked. Under "tier" stands the caller's tier.
             charge: what it will use.
         """
         now = self._clock()
@@ -147,7 +148,7 @@ def _subjects_of(limit: Limit) -> list[str]:
         if known is not None:
             found.update(dict.fromkeys(known))
     # A pattern that a reload changed may not concern all of them any more.
-    return [subject for subject in found if limit.subject({limit.scope: subject}) is not None]
+    return [subject for subject in found if limit.fits(subject)]
 
 
 __all__ = ["Actual", "Charge", "Limit", "LimitStanding", "Limiter", "Refusal", "Standing", "Ticket"]

@@ -65,8 +65,8 @@ class SharedLimiter:
         self.counts_cost = any(limit.cost is not None for limit in self._limits)
         #: Requests that came in although the store failed.
         self.unchecked = 0
-        #: Scopes and subjects that were here, the longest ago first.
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        #: Subjects that were here, with the scope and the tier of the limits concerned, the longest ago first.
+        self._seen: OrderedDict[tuple[str, str | None, str], None] = OrderedDict()
         #: What is given back for requests that were cancelled on their way in.
         self._returning: set[asyncio.Future[None]] = set()
 
@@ -81,7 +81,7 @@ class SharedLimiter:
 
         Args:
             subjects: the request's subject by scope: "all" (any text), "model", "user", "key", "provider". Limits of a
-                scope that is missing are not asked.
+                scope that is missing are not asked. Under "tier" stands the caller's tier.
             charge: what it will use.
 
         Raises:
@@ -89,7 +89,7 @@ class SharedLimiter:
         """
         concerned = [(limit, subject) for limit in self._limits if (subject := limit.subject(subjects)) is not None]
         for limit, subject in concerned:
-            self._remember(limit.scope, subject)
+            self._remember(limit, subject)
         ticket = _take_places(concerned)
         counts = StoredCounts((limit, subject) for limit, subject in concerned if is_stored(limit))
         if isinstance(ticket, Refusal) or not counts.keys:
@@ -214,8 +214,8 @@ class SharedLimiter:
                 ValueError(f"what the state store holds of the limit {name!r} is unreadable; it counts anew")
             )
 
-    def _remember(self, scope: str, subject: str) -> None:
-        key = (scope, subject)
+    def _remember(self, limit: Limit, subject: str) -> None:
+        key = (limit.scope, limit.config.tier, subject)
         self._seen[key] = None
         self._seen.move_to_end(key)
         if len(self._seen) > _REMEMBERED:
@@ -224,10 +224,11 @@ class SharedLimiter:
     def _subjects_of(self, limit: Limit) -> list[str]:
         if limit.scope == "all":
             return [""]
-        seen = [subject for scope, subject in self._seen if scope == limit.scope]
+        of_limit = (limit.scope, limit.config.tier)
+        seen = [subject for scope, tier, subject in self._seen if (scope, tier) == of_limit]
         named = limit.named_subject
         subjects = seen if named is None else [named, *seen]
-        return [subject for subject in dict.fromkeys(subjects) if limit.subject({limit.scope: subject}) is not None]
+        return [subject for subject in dict.fromkeys(subjects) if limit.fits(subject)]
 
 
 class _Judgement:

@@ -59,6 +59,8 @@ class Admission:
             subjects["user"] = caller.user
         if caller.key is not None:
             subjects["key"] = caller.key
+        if caller.tier is not None:
+            subjects["tier"] = caller.tier
         charge = _NOTHING
         if self._sizes_requests:
             charge = _charge(request, candidates() if self._prices_requests else ())

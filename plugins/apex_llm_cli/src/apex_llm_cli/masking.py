@@ -10,7 +10,7 @@ from apex_llm_core.redaction import MASK, Redactor
 
 #: What a key is called whose text is a secret.
 _SECRET_KEY = re.compile(
-    r"(?:^|[_-])(?:keys?|credentials?|token|secret|password|passwd|passphrase|authorization|sig|signature"
+    r"(?:^|[_-])(?:keys?(?:_sha256)?|credentials?|token|secret|password|passwd|passphrase|authorization|sig|signature"
     r"|connection_string|dsn)$",
     re.IGNORECASE,
 )

@@ -95,10 +95,11 @@ def schema() -> None:
     """Print the JSON Schema of the configuration, for editors and checkers."""
     import json
 
+    from apex_llm_cli.extension_tables import described_tables
     from apex_llm_cli.output import write
     from apex_llm_core.config import config_json_schema
 
-    write(json.dumps(config_json_schema(), indent=2, ensure_ascii=False) + "\n")
+    write(json.dumps(config_json_schema(described_tables()), indent=2, ensure_ascii=False) + "\n")
 
 
 async def _config_in_force(manager: LLMProviderManager) -> Config:
@@ -106,14 +107,23 @@ async def _config_in_force(manager: LLMProviderManager) -> Config:
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """Return *config* as its file would say it, with every default and without secrets."""
+    """Return *config* as its file would say it, with every default and without secrets.
+
+    Raises:
+        ConfigurationError: the table of an extension has unknown keys, or values that do not fit.
+    """
+    from apex_llm_cli.extension_tables import described_tables
     from apex_llm_cli.masking import masked
+    from apex_llm_core.config import settings_from
     from apex_llm_core.converters import unstructure
 
     document: dict[str, Any] = unstructure(config)
     for not_a_key in ("warnings", "files"):
         del document[not_a_key]
     tables = document.pop("extensions")
+    file = config.files[0] if config.files else None
+    for name, settings in described_tables(tables).items():
+        tables[name] = unstructure(settings_from(config.extensions[name], settings, key=name, file=file))
     shown: dict[str, Any] = masked(document | tables)
     return {name: value for name, value in _without_empty_tables(shown).items() if value not in ([], None)}
 
