@@ -78,7 +78,7 @@ class ChatStream:
             for chunk in self._pending:
                 return chunk
 
-    async def batches(self) -> AsyncIterator[ChunkBatch]:
+    async def batches(self) -> AsyncGenerator[ChunkBatch, None]:
         """Yield lists of chunks: all that one network read brought. Who leaves early closes the stream itself."""
         left = list(self._pending)
         if left:

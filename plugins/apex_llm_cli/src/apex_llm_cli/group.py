@@ -15,12 +15,12 @@ from apex_llm_cli.output import OutputError
 from apex_llm_core.errors import PluginError, nearest
 from apex_llm_core.plugin.discovery import COMMANDS, PluginSource, discover
 
-#: Commands that are planned, with the distribution they will come with if it is another one.
-PLANNED: dict[str, str | None] = {
+#: Commands of other distributions, for who looks for them where these are not installed.
+ELSEWHERE: dict[str, str] = {
     "batch": "apex-llm-gateway",
-    "breakers": None,
+    "emulate": "apex-llm-mock",
     "serve": "apex-llm-gateway",
-    "stats": None,
+    "simulate": "apex-llm-simulator",
 }
 
 
@@ -153,10 +153,8 @@ def _sources(ctx: click.Context) -> dict[str, PluginSource]:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    if name in PLANNED:
-        distribution = PLANNED[name]
-        comes = "" if distribution is None else f"; it will come with {distribution}, which is not released yet"
-        return f"the command {name!r} is not part of this version{comes}"
+    if name in ELSEWHERE:
+        return f"the command {name!r} comes with {ELSEWHERE[name]}, which is not installed"
     return f"no such command {name!r}{nearest(name, known)}"
 
 
@@ -173,4 +171,4 @@ def _output_failures() -> Iterator[None]:
         raise OutputError(f"cannot write the output: {error.strerror}") from error
 
 
-__all__ = ["PLANNED", "CommandGroup", "OutputClosedError", "load_command"]
+__all__ = ["ELSEWHERE", "CommandGroup", "OutputClosedError", "load_command"]

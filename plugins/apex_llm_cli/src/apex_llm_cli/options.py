@@ -60,7 +60,9 @@ def _shared_options() -> list[click.Option]:
     ]
 
 
-def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+def stack(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Return one decorator for several; the first of them comes first in the help."""
+
     def decorate(function: Decorated) -> Decorated:
         for decorator in reversed(decorators):
             function = decorator(function)
@@ -77,7 +79,7 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 #: What every request may say. Values are checked by the core, so that all front doors give the same answers.
-request_options = _stack(
+request_options = stack(
     click.option("-m", "--model", metavar="MODEL", callback=_not_empty, help="The model; default: the configured one."),
     click.option("-p", "--provider", metavar="PROVIDER", help="Serve from this provider only."),
     click.option("--timeout", type=float, metavar="SECONDS", help="Silence allowed per attempt; 0: any."),
@@ -86,7 +88,7 @@ request_options = _stack(
 )
 
 #: What text and chat may say beyond that.
-generation_options = _stack(
+generation_options = stack(
     request_options,
     click.option("--max-tokens", type=int, metavar="N", help="The longest answer."),
     click.option("--temperature", type=float, metavar="T", help="Randomness of the answer; 0: least."),
@@ -103,4 +105,4 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
 
 
-__all__ = ["Invocation", "add_shared_options", "generation_options", "given", "request_options"]
+__all__ = ["Invocation", "add_shared_options", "generation_options", "given", "request_options", "stack"]

@@ -1,0 +1,1 @@
+"""The commands `apex-llm serve` and `apex-llm batch`."""

@@ -1,0 +1,182 @@
+"""The gateway: finds the route, knows the caller, turns failures into answers."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+
+from apex_llm_core.errors import LLMError
+from apex_llm_core.manager import LLMProviderManager
+from apex_llm_gateway.activity import Activity
+from apex_llm_gateway.calls import Call, chosen_id
+from apex_llm_gateway.handlers.health import HealthWatch
+from apex_llm_gateway.http import HttpError, Reply, Request, StreamReply
+from apex_llm_gateway.keys import NOBODY, Key, KeyRing, guard_browser
+from apex_llm_gateway.openai.rules import Rules
+from apex_llm_gateway.replies import error_reply
+from apex_llm_gateway.routes import Route, RouteTable
+from apex_llm_gateway.settings import GatewaySettings
+from apex_llm_gateway.state import Backend, LocalBackend, WorkerFacts
+
+
+class Gateway:
+    """Answers requests, whatever server they come through. It belongs to the manager's event loop.
+
+    Args:
+        manager: does the work; started by its owner.
+        settings: the table ``[gateway]``.
+        ring: who may call.
+        worker: which of several processes this is.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        manager: LLMProviderManager,
+        settings: GatewaySettings,
+        ring: KeyRing,
+        *,
+        worker: WorkerFacts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.manager = manager
+        self.settings = settings
+        self.ring = ring
+        self.clock = clock
+        self.created = int(time.time())
+        self.activity = Activity(clock=clock, wall=time.time)
+        self.watch = HealthWatch(manager, settings.health_interval)
+        self.rules = Rules(place=self.place, unknown=settings.unknown_parameters)
+        #: It is stopping: no longer ready, but requests are still answered.
+        self.draining = False
+        self.worker = worker or WorkerFacts()
+        self.backend: Backend = LocalBackend(self)
+        self._routes = RouteTable()
+        self._prefix = secrets.token_hex(6)
+        self._count = itertools.count(1)
+
+    async def start(self) -> None:
+        """Begin to watch events and health."""
+        self.manager.subscribe("gateway", self.activity.observe)
+        self.watch.start()
+
+    async def stop(self) -> None:
+        """End what runs by itself; requests under way are the server's."""
+        self.draining = True
+        await self.watch.stop()
+
+    def rekey(self, ring: KeyRing) -> None:
+        """Take other keys; requests under way are not asked again."""
+        self.ring = ring
+
+    async def handle(self, request: Request) -> Reply | StreamReply:
+        """Answer one request; every failure is an answer, too."""
+        began = self.clock()
+        request_id = chosen_id(request) or f"{self._prefix}-{next(self._count)}"
+        route: Route | None = None
+        try:
+            route = self._routes.find(request.method, request.path)
+            reply = await route.answer(self, Call(request=request, id=request_id, key=self._admit(route, request)))
+        except (LLMError, HttpError) as error:
+            reply = error_reply(error, request_id)
+        except Exception as error:
+            self._tell(error, request_id)
+            reply = error_reply(error, request_id)
+        path = route.path if route is not None else ""
+        if isinstance(reply, StreamReply):
+            return self._accompanied(reply, path, request_id)
+        if "x-request-id" not in reply.headers:
+            reply = attrs.evolve(reply, headers={**reply.headers, "x-request-id": request_id})
+        self.activity.answered(path, reply.status)
+        if self.settings.access_log:
+            self._log(request, reply.status, began, request_id)
+        return reply
+
+    def permit(self, key: Key, model: str, provider: str | None) -> None:
+        """Raise `HttpError` (403) when *key* may not use *model*, or choose *provider*."""
+        if not key.admits(model, provider):
+            what = f"the provider {provider!r}" if key.admits(model, None) else f"the model {model!r}"
+            raise HttpError(
+                403, f"this key may not use {what}; GET /v1/models lists what it may", code="model_not_allowed"
+            )
+
+    def place(self, model: str) -> tuple[str | None, str]:
+        """Part "provider/model" into both; a model whose own name has a slash stays whole."""
+        provider, slash, rest = model.partition("/")
+        if not slash or not rest:
+            return None, model
+        handles = self.manager.providers
+        if any(info.id == model for handle in handles for info in handle.models):
+            return None, model
+        return (provider, rest) if any(handle.get_name() == provider for handle in handles) else (None, model)
+
+    def _admit(self, route: Route, request: Request) -> Key:
+        access = route.access
+        if access == "metrics":
+            access = "open" if self.settings.metrics == "open" else "admin"
+            if self.settings.metrics == "off":
+                raise HttpError(404, "metrics are switched off ([gateway] metrics)", code="not_found")
+        if access == "open":
+            return NOBODY
+        ring = self.ring
+        if ring.open:
+            guard_browser(request)
+        key = ring.authenticate(request.headers)
+        if access == "admin":
+            if "admin" not in key.roles:
+                raise HttpError(403, "this needs a key with the role 'admin'", code="role_missing")
+        elif "user" not in key.roles and "admin" not in key.roles:
+            raise HttpError(403, "this needs a key with the role 'user'", code="role_missing")
+        return key
+
+    def _accompanied(self, reply: StreamReply, path: str, request_id: str) -> StreamReply:
+        """Let refusals of *reply* be counted, and defects among them be told."""
+        refuse, farewell = reply.refuse or partial(error_reply, request_id=request_id), reply.farewell
+        counted = False
+
+        def refused(error: Exception) -> Reply:
+            nonlocal counted
+            counted = True
+            answer = refuse(error)
+            self.activity.answered(path, answer.status)
+            if not isinstance(error, (LLMError, HttpError)):
+                self._tell(error, request_id)
+            return answer
+
+        def parted(part: Callable[[Exception], bytes], error: Exception) -> bytes:
+            if not isinstance(error, (LLMError, HttpError)):
+                self._tell(error, request_id)
+            return part(error)
+
+        def ended() -> None:
+            if not counted:
+                self.activity.answered(path, reply.status)
+            if reply.ended is not None:
+                reply.ended()
+
+        return attrs.evolve(
+            reply, refuse=refused, farewell=None if farewell is None else partial(parted, farewell), ended=ended
+        )
+
+    def _tell(self, error: Exception, request_id: str) -> None:
+        # Not what it says: that may quote prompts and credentials.
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        where = f" at {place[0].filename}:{place[0].lineno} in {place[0].name}" if place else ""
+        sys.stderr.write(f"apex-llm gateway: a defect: {type(error).__name__}{where} (request {request_id})\n")
+
+    def _log(self, request: Request, status: int, began: float, request_id: str) -> None:
+        milliseconds = (self.clock() - began) * 1e3
+        path = request.path.encode("unicode_escape").decode()
+        sys.stderr.write(
+            f"{request.remote or '-'} {request.method} {path} {status} {milliseconds:.1f} ms {request_id}\n"
+        )
+
+
+__all__ = ["Gateway"]

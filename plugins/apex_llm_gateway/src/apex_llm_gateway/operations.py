@@ -1,0 +1,156 @@
+"""One request by the URL of its operation, from the decoded body to the encoded answer: for the routes and for batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from apex_llm_core.manager import LLMProviderManager
+from apex_llm_core.models import Caller, EmbeddingOptions, ImageGenerationOptions, TextGenerationOptions
+from apex_llm_gateway.http import Reply
+from apex_llm_gateway.openai.chat_request import ChatRequest, read_chat
+from apex_llm_gateway.openai.chat_response import chat_body
+from apex_llm_gateway.openai.completions_request import CompletionRequest, read_completion
+from apex_llm_gateway.openai.completions_response import completion_body
+from apex_llm_gateway.openai.embeddings_request import EmbeddingsRequest, read_embeddings
+from apex_llm_gateway.openai.embeddings_response import embeddings_body
+from apex_llm_gateway.openai.images_request import ImageRequest, read_image
+from apex_llm_gateway.openai.images_response import images_body
+from apex_llm_gateway.openai.rules import ParameterError, Rules
+from apex_llm_gateway.replies import error_reply, origin_headers
+
+T = TypeVar("T")
+
+
+class Asked(Protocol):
+    """A body that was understood."""
+
+    @property
+    def options(self) -> TextGenerationOptions | EmbeddingOptions | ImageGenerationOptions:
+        """What it asks for."""
+
+
+@attrs.frozen(kw_only=True)
+class Answered(Reply):
+    """An encoded answer, or an encoded error with a status of 400 or above, and where it comes from."""
+
+    provider: str | None = None
+    model: str | None = None
+    attempts: int = 0
+    #: None: unknown.
+    cost: float | None = None
+    cached: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """What is asked for at one URL."""
+
+    #: As in events: "chat", "text", "embed" or "image".
+    name: str
+    read: Callable[[Any, Rules], Any]
+    answer: Callable[[LLMProviderManager, Any, Caller, str], Awaitable[Answered]]
+
+
+async def answer(
+    manager: LLMProviderManager, url: str, document: Any, *, rules: Rules, caller: Caller, request_id: str
+) -> Answered:
+    """Answer the body *document* of a request to *url*; what fails is answered with an error, not raised.
+
+    Streamed answers are refused: there is nobody to stream to.
+    """
+    try:
+        operation = OPERATIONS.get(url)
+        if operation is None:
+            raise ParameterError(f"there is no operation at {url!r}; valid: {', '.join(OPERATIONS)}", param="url")
+        asked = operation.read(document, rules)
+        if getattr(asked, "stream", False):
+            raise ParameterError("a streamed answer cannot be given here; leave 'stream' out", param="stream")
+        return await operation.answer(manager, asked, caller, request_id)
+    except Exception as error:
+        reply = error_reply(error, request_id)
+        return Answered(
+            body=reply.body,
+            headers=reply.headers,
+            status=reply.status,
+            provider=getattr(error, "provider", None),
+            model=getattr(error, "model", None),
+            attempts=len(getattr(error, "attempts", ())),
+        )
+
+
+async def _chat(manager: LLMProviderManager, asked: ChatRequest, caller: Caller, request_id: str) -> Answered:
+    result = await manager.generate_chat(asked.messages, asked.options, caller=caller)
+    body = chat_body(result, request_id=request_id, created=int(time.time()), functions=asked.functions)
+    return _answered(body, request_id, [result])
+
+
+async def _completion(
+    manager: LLMProviderManager, asked: CompletionRequest, caller: Caller, request_id: str
+) -> Answered:
+    results = await _together([manager.generate_text(prompt, asked.options, caller=caller) for prompt in asked.prompts])
+    echo = asked.prompts if asked.echo else None
+    return _answered(
+        completion_body(results, request_id=request_id, created=int(time.time()), echo=echo), request_id, results
+    )
+
+
+async def _embeddings(
+    manager: LLMProviderManager, asked: EmbeddingsRequest, caller: Caller, request_id: str
+) -> Answered:
+    result = await manager.generate_embedding(asked.texts, asked.options, caller=caller)
+    return _answered(embeddings_body(result, base64=asked.base64), request_id, [result])
+
+
+async def _image(manager: LLMProviderManager, asked: ImageRequest, caller: Caller, request_id: str) -> Answered:
+    result = await manager.generate_image(asked.prompt, asked.options, caller=caller)
+    return _answered(images_body(result, created=int(time.time())), request_id, [result])
+
+
+def _answered(body: bytes, request_id: str, results: Sequence[Any]) -> Answered:
+    first = results[0]
+    if len(results) == 1:
+        attempts, cost = len(first.attempts), first.cost
+    else:
+        attempts = sum(len(result.attempts) for result in results)
+        costs = [result.cost for result in results]
+        cost = None if None in costs else sum(costs)
+    cached = getattr(first, "cached", False)
+    return Answered(
+        body=body,
+        headers=origin_headers(request_id, first.provider, first.model, attempts, cost=cost, cached=cached),
+        provider=first.provider,
+        model=first.model,
+        attempts=attempts,
+        cost=cost,
+        cached=cached,
+    )
+
+
+async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Await all of *work*; the first failure ends the rest and is raised."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(job) for job in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+#: What can be asked for, by URL.
+OPERATIONS: dict[str, Operation] = {
+    "/v1/chat/completions": Operation(name="chat", read=read_chat, answer=_chat),
+    "/v1/completions": Operation(name="text", read=read_completion, answer=_completion),
+    "/v1/embeddings": Operation(name="embed", read=read_embeddings, answer=_embeddings),
+    "/v1/images/generations": Operation(name="image", read=read_image, answer=_image),
+}
+
+
+__all__ = ["OPERATIONS", "Answered", "Asked", "Operation", "answer"]

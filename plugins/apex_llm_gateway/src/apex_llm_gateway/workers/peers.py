@@ -1,0 +1,156 @@
+"""All workers as one: what one of them is asked about the gateway, it asks the others, too.
+
+Each worker answers the others at a Unix socket in a folder that only their user enters; nothing of this is reachable by TCP. A
+worker that does not answer in time is left out: it starts just now, or ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+
+from apex_llm_core.converters import decode, encode
+from apex_llm_core.errors import ApexLLMError, ConfigurationError
+from apex_llm_core.routing.breakers import BreakerAction
+from apex_llm_gateway.http import HttpError, Reply, Request
+from apex_llm_gateway.http_server import HttpServer
+from apex_llm_gateway.replies import error_reply, json_reply
+from apex_llm_gateway.settings import GatewaySettings
+from apex_llm_gateway.snapshots import Snapshot
+from apex_llm_gateway.state import Backend
+from apex_llm_gateway.workers.sockets import worker_socket
+
+#: Seconds for an answer about what is, and for one that may have to read configuration and secrets.
+_SOON, _LATER = 1.0, 60.0
+
+
+class House(Protocol):
+    """What is used of the gateway."""
+
+    backend: Backend
+
+    @property
+    def settings(self) -> GatewaySettings:
+        """The table ``[gateway]``."""
+
+
+class Peers:
+    """Implements `Backend` for one of several workers; while it is started, it is the gateway's.
+
+    Args:
+        house: the gateway, with the backend for its own process.
+        folder: where the workers' sockets are.
+        index: which worker this is.
+        count: how many there are.
+    """
+
+    def __init__(self, house: House, *, folder: Path, index: int, count: int) -> None:
+        self._house = house
+        self._local = house.backend
+        self._path = worker_socket(folder, index)
+        self._others = [worker_socket(folder, other) for other in range(count) if other != index]
+        self._server: HttpServer | None = None
+        self._answers: Mapping[tuple[str, str], Callable[[Request], Awaitable[Any]]] = {
+            ("GET", "/peer/snapshot"): self._snapshot,
+            ("POST", "/peer/breakers"): self._breakers,
+            ("POST", "/peer/reload"): self._reload,
+        }
+
+    async def start(self) -> None:
+        """Answer the others, and speak for them."""
+        # The socket of one that was killed is in the way.
+        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        self._server = HttpServer(self._answer, self._house.settings)
+        await self._server.listen_unix(str(self._path))
+        self._house.backend = self
+
+    async def stop(self) -> None:
+        """Leave the others."""
+        self._house.backend = self._local
+        if self._server is not None:
+            await self._server.stop(0)
+        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+
+    # -- for this worker -----------------------------------------------------------------------------------------------
+
+    async def snapshots(self) -> list[Snapshot]:
+        """Return what each worker that answers tells of itself, this one first."""
+        own, *others = await asyncio.gather(
+            self._local.snapshots(), *(self._ask(path, "GET", "/peer/snapshot", _SOON) for path in self._others)
+        )
+        return [*own, *(snapshot for answer in others if answer is not None for snapshot in answer["snapshots"])]
+
+    async def move_breaker(self, provider: str, model: str | None, action: BreakerAction) -> int:
+        """Move breakers in all workers; return how many were moved.
+
+        Raises:
+            InvalidRequestError: there is no such action.
+            ModelNotFoundError: there is no such breaker.
+        """
+        moved = await self._local.move_breaker(provider, model, action)
+        order = {"provider": provider, "model": model, "action": action}
+        answers = await asyncio.gather(
+            *(self._ask(path, "POST", "/peer/breakers", _SOON, order) for path in self._others)
+        )
+        return moved + sum(int(answer["moved"]) for answer in answers if answer is not None)
+
+    async def reload(self) -> None:
+        """Let all workers read the configuration again, one after the other.
+
+        Raises:
+            ConfigurationError: one cannot use it; those after it were not asked.
+            PluginError: as before.
+        """
+        await self._local.reload()
+        for path in self._others:
+            answer = await self._ask(path, "POST", "/peer/reload", _LATER)
+            if answer is not None and answer["refused"] is not None:
+                raise ConfigurationError(answer["refused"])
+
+    async def _ask(self, path: Path, method: str, target: str, seconds: float, body: Any = None) -> Any:
+        """Return the answer of the worker at *path*, None when there is none."""
+        # A connection of its own: one that is kept may lead to a worker that was replaced.
+        connector = aiohttp.UnixConnector(str(path), force_close=True)
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.request(
+                    method, f"http://worker{target}", data=None if body is None else encode(body)
+                ) as answer,
+            ):
+                return decode(await answer.read()) if answer.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+
+    # -- for the others ------------------------------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> Reply:
+        try:
+            answer = self._answers.get((request.method, request.path))
+            if answer is None:
+                raise HttpError(404, "workers know no such address")
+            return json_reply(await answer(request))
+        except Exception as error:
+            return error_reply(error)
+
+    async def _snapshot(self, _request: Request) -> Any:
+        return {"snapshots": await self._local.snapshots()}
+
+    async def _breakers(self, request: Request) -> Any:
+        order = decode(await request.body())
+        return {"moved": await self._local.move_breaker(order["provider"], order["model"], order["action"])}
+
+    async def _reload(self, _request: Request) -> Any:
+        try:
+            await self._local.reload()
+        except ApexLLMError as error:
+            return {"refused": error.message}
+        return {"refused": None}
+
+
+__all__ = ["Peers"]

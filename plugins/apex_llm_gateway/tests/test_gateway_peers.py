@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+import stat
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+from apex_llm_gateway.settings import GatewaySettings
+from apex_llm_gateway.workers import peers
+from apex_llm_gateway.workers.peers import Peers
+from apex_llm_gateway.workers.sockets import private_folder, worker_socket
+
+from apex_llm_core.errors import ConfigurationError, ModelNotFoundError
+
+
+class OneProcess:
+    """The backend of a single worker."""
+
+    def __init__(self, index):
+        self.index = index
+        self.moves = []
+        self.reloads = 0
+        self.refuses = None
+        self.hangs = False
+
+    async def snapshots(self):
+        if self.hangs:
+            await asyncio.Event().wait()
+        return [{"index": self.index, "text": "ü"}]
+
+    async def move_breaker(self, provider, model, action):
+        if provider == "nobody":
+            raise ModelNotFoundError("there is no such breaker")
+        self.moves.append((provider, model, action))
+        return 2
+
+    async def reload(self):
+        self.reloads += 1
+        if self.refuses is not None:
+            raise ConfigurationError(self.refuses)
+
+
+class Workers:
+    """Several workers in one process."""
+
+    def __init__(self, folder, count):
+        self.folder = folder
+        self.locals = [OneProcess(index) for index in range(count)]
+        self.houses = [SimpleNamespace(backend=local, settings=GatewaySettings()) for local in self.locals]
+        self.peers = [Peers(house, folder=folder, index=index, count=count) for index, house in enumerate(self.houses)]
+
+
+def with_workers(work, count=3, started=None):
+    async def play():
+        with private_folder() as folder:
+            workers = Workers(folder, count)
+            async with AsyncExitStack() as stack, asyncio.timeout(20):
+                for index in range(count) if started is None else started:
+                    await workers.peers[index].start()
+                    stack.push_async_callback(workers.peers[index].stop)
+                return await work(workers)
+
+    return asyncio.run(play())
+
+
+def test_each_tells_of_all_beginning_with_itself():
+    async def work(workers):
+        return [[snapshot["index"] for snapshot in await house.backend.snapshots()] for house in workers.houses]
+
+    assert with_workers(work) == [[0, 1, 2], [1, 0, 2], [2, 0, 1]]
+
+
+def test_snapshots_arrive_as_they_were_sent():
+    async def work(workers):
+        return await workers.houses[0].backend.snapshots()
+
+    assert with_workers(work, count=2)[1] == {"index": 1, "text": "ü"}
+
+
+def test_one_that_is_not_there_is_left_out():
+    async def work(workers):
+        return [snapshot["index"] for snapshot in await workers.peers[0].snapshots()]
+
+    assert with_workers(work, started=(0, 2)) == [0, 2]
+
+
+def test_one_that_does_not_answer_is_left_out(monkeypatch):
+    monkeypatch.setattr(peers, "_SOON", 0.2)
+
+    async def work(workers):
+        workers.locals[1].hangs = True
+        return [snapshot["index"] for snapshot in await workers.peers[0].snapshots()]
+
+    assert with_workers(work) == [0, 2]
+
+
+def test_one_that_was_killed_is_replaced_at_its_socket():
+    async def work(workers):
+        worker_socket(workers.folder, 1).write_text("left behind")
+        await workers.peers[1].start()
+        try:
+            return [snapshot["index"] for snapshot in await workers.peers[0].snapshots()]
+        finally:
+            await workers.peers[1].stop()
+
+    assert with_workers(work, count=2, started=(0,)) == [0, 1]
+
+
+def test_after_its_end_a_worker_speaks_for_itself_and_is_gone():
+    async def work(workers):
+        await workers.peers[1].stop()
+        assert workers.houses[1].backend is workers.locals[1]
+        assert not worker_socket(workers.folder, 1).exists()
+        return [snapshot["index"] for snapshot in await workers.peers[0].snapshots()]
+
+    assert with_workers(work) == [0, 2]
+
+
+def test_breakers_are_moved_everywhere():
+    async def work(workers):
+        assert await workers.houses[1].backend.move_breaker("azure", None, "isolate") == 6
+        return [local.moves for local in workers.locals]
+
+    assert with_workers(work) == [[("azure", None, "isolate")]] * 3
+
+
+def test_a_breaker_that_is_not_there_is_moved_nowhere():
+    async def work(workers):
+        with pytest.raises(ModelNotFoundError):
+            await workers.peers[0].move_breaker("nobody", None, "open")
+        return [local.moves for local in workers.locals]
+
+    assert with_workers(work) == [[], [], []]
+
+
+def test_a_reload_reaches_all():
+    async def work(workers):
+        await workers.peers[2].reload()
+        return [local.reloads for local in workers.locals]
+
+    assert with_workers(work) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("refusing", "asked"), [(0, [1, 0, 0]), (1, [1, 1, 0]), (2, [1, 1, 1])])
+def test_a_reload_stops_at_the_first_that_refuses(refusing, asked):
+    async def work(workers):
+        workers.locals[refusing].refuses = "providers[0].typ: unknown key"
+        with pytest.raises(ConfigurationError, match=r"providers\[0\].typ: unknown key"):
+            await workers.peers[0].reload()
+        return [local.reloads for local in workers.locals]
+
+    assert with_workers(work) == asked
+
+
+def test_only_their_user_reaches_the_sockets():
+    async def work(workers):
+        return stat.S_IMODE(workers.folder.stat().st_mode)
+
+    assert with_workers(work) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status"),
+    [
+        ("GET", "/v1/models", None, 404),
+        ("GET", "/peer/reload", None, 404),
+        ("POST", "/peer/breakers", b"no JSON", 500),
+        ("POST", "/peer/breakers", b'{"provider": "nobody", "model": null, "action": "open"}', 404),
+    ],
+)
+def test_what_workers_do_not_understand_is_an_error(method, target, body, status):
+    async def work(workers):
+        connector = aiohttp.UnixConnector(str(worker_socket(workers.folder, 1)))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, f"http://worker{target}", data=body) as answer,
+        ):
+            return answer.status, "error" in await answer.json()
+
+    assert with_workers(work) == (status, True)
