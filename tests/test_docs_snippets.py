@@ -6,19 +6,24 @@ distribution. The other blocks run in the directory of these files:
 
 - ``python`` is a whole script; a ``text`` block right after it is what it prints,
 - ``toml`` is a configuration,
-- ``console`` has commands after ``$`` with what they print; those that do not begin with ``apex-llm`` are for the reader.
+- ``console`` has commands after ``$`` with what they print; those that begin with neither ``apex-llm`` nor ``curl`` are for the
+  reader.
 
-``…`` in expected output stands for anything on its line.
+``…`` in expected output stands for anything on its line. Snippets that ask a gateway find one, on the ``gateway.toml`` that stands
+before them, or without a configuration; the address and the keys of the documents are those of the tests while they run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -32,6 +37,9 @@ DOCUMENTS = (
     "README.md",
     "docs/using.md",
     "docs/resilience.md",
+    "docs/gateway.md",
+    "docs/batch.md",
+    "docs/deployment.md",
     "docs/writing-a-provider.md",
     "docs/writing-a-strategy.md",
     "docs/writing-a-middleware.md",
@@ -41,6 +49,10 @@ _BLOCK = re.compile(
     r"(?:\n\n```text\n(?P<prints>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
+#: Where documents say that the gateway is, and the commands that ask there.
+_ADDRESS = "127.0.0.1:8080"
+_ASKING = re.compile(rf"{re.escape(_ADDRESS)}|apex-llm (?:breakers|stats)\b")
+_KEYS = {name: f"apex-{secrets.token_urlsafe(32)}" for name in ("APPLICATION_KEY", "OPERATOR_KEY")}
 _COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 
@@ -150,6 +162,54 @@ def workshop(tmp_path_factory):
     return Workshop(tmp_path_factory.mktemp("documents"))
 
 
+class Gateways:
+    """Serves configurations of documents, each once."""
+
+    def __init__(self, workshop, stack):
+        self._workshop = workshop
+        self._stack = stack
+        self._urls = {}
+
+    def environment(self, snippet):
+        """Return what tells the commands of *snippet* where a gateway is; nothing, when they do not ask for one."""
+        if not _ASKING.search(snippet.text):
+            return {}
+        config = snippet.files.get("gateway.toml")
+        if config not in self._urls:
+            project, _ = self._workshop.make(snippet.files)
+            self._urls[config] = self._stack.enter_context(serving(None if config is None else project))
+        return {**_KEYS, "APEX_LLM_URL": self._urls[config], "APEX_LLM_KEY": "env:OPERATOR_KEY"}
+
+    def moved(self, text, environment):
+        """Return *text* with the address of the gateway in *environment*."""
+        return text.replace(f"http://{_ADDRESS}", environment.get("APEX_LLM_URL", ""))
+
+
+@contextmanager
+def serving(project):
+    """Run the gateway on the ``gateway.toml`` in *project*, or without a configuration; give its URL."""
+    command = [sys.executable, "-m", "apex_llm_cli", "serve", "--port", "0", "--json"]
+    if project is not None:
+        command += ["--config", project / "gateway.toml"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("APEX_LLM_")}
+    with subprocess.Popen(
+        command, env=kept | _KEYS, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            told = process.stdout.readline()
+            assert told, process.stderr.read()
+            yield json.loads(told)["url"]
+        finally:
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture(scope="module")
+def gateways(workshop):
+    with ExitStack() as stack:
+        yield Gateways(workshop, stack)
+
+
 @pytest.mark.parametrize("files", STAGES)
 def test_the_distribution_passes_its_own_tests(workshop, files):
     project, path = workshop.make(files)
@@ -159,9 +219,10 @@ def test_the_distribution_passes_its_own_tests(workshop, files):
 
 
 @pytest.mark.parametrize("snippet", of("python"))
-def test_python_runs(workshop, snippet):
+def test_python_runs(workshop, gateways, snippet):
     project, path = workshop.make(snippet.files)
-    done = python("-c", snippet.text, cwd=project, path=path)
+    environment = gateways.environment(snippet)
+    done = python("-c", gateways.moved(snippet.text, environment), cwd=project, path=path, **environment)
     assert done.returncode == 0, done.stdout
     assert snippet.prints is not None, "a script that prints nothing shows nothing"
     assert matches(snippet.prints, done.stdout), done.stdout
@@ -175,18 +236,22 @@ def test_toml_is_a_configuration(snippet):
 
 
 @pytest.mark.parametrize("snippet", of("console"))
-def test_commands_print_what_is_shown(workshop, snippet):
+def test_commands_print_what_is_shown(workshop, gateways, snippet):
     project, path = workshop.make(snippet.files)
+    environment = gateways.environment(snippet)
     commands = _COMMAND.findall(snippet.text)
     assert "".join(f"$ {command}\n{output}" for command, output in commands) == snippet.text
     status = 0
     for command, expected in commands:
         if command == "echo $?":
             assert expected == f"{status}\n"
-        elif re.search(r"(^|\| |[A-Z]=\w+ )apex-llm ", command):
-            done = run(["/bin/sh", "-c", command], cwd=project, path=path, NO_COLOR="1")
+        elif re.search(r"(^|\| |[A-Z]=\w+ )(apex-llm|curl) ", command):
+            moved = gateways.moved(command, environment)
+            done = run(["/bin/sh", "-c", moved], cwd=project, path=path, NO_COLOR="1", **environment)
             status = done.returncode
-            assert matches(expected, done.stdout), f"{command}\n{done.stdout}"
+            # Bodies have no line end.
+            end = "\n" if done.stdout and not done.stdout.endswith("\n") else ""
+            assert matches(expected, done.stdout + end), f"{command}\n{done.stdout}"
         else:
             assert command.startswith(("pip install ", "python -m pytest")), f"nobody tests: {command}"
             assert not expected, f"nobody compares the output of: {command}"

@@ -383,6 +383,26 @@ def test_events_of_all_are_told_the_newest_first():
     assert [event["type"] for event in with_gateways(work)] == ["fell_back", "configuration_rejected"]
 
 
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        # By worker, the seconds in which it happened.
+        ([[0.0]], [("no such key", 1)]),
+        ([[0.0, 1.0, 2.0]], [("no such key (3 times)", 3)]),
+        ([[0.0], [1.0]], [("no such key (in 2 workers)", 2)]),
+        ([[0.0, 1.0], [0.5]], [("no such key (3 times, in 2 workers)", 3)]),
+        ([[0.0], [6.0]], [("no such key", 1), ("no such key", 1)]),
+        ([[0.0, 100.0], [1.0, 101.0]], [("no such key (in 2 workers)", 2)] * 2),
+    ],
+)
+def test_the_same_in_several_workers_at_once_is_one_event(times, told):
+    event = ConfigurationRejected(message="no such key")
+    activities = [recorded([(second, event) for second in seconds]) for seconds in times]
+    events = merged([empty_snapshot(activity, index) for index, activity in enumerate(activities)])["events"]
+    assert [(event["text"], event["count"]) for event in events] == told
+    assert len({event["id"] for event in events}) == len(events)
+
+
 def test_upstream_calls_per_request_are_those_of_all():
     async def work(gateways):
         before = (await gateways.state())["totals"]["amplification"]

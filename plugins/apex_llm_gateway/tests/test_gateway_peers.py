@@ -21,6 +21,7 @@ class OneProcess:
     def __init__(self, index):
         self.index = index
         self.moves = []
+        self.breakers = []
         self.reloads = 0
         self.refuses = None
         self.hangs = False
@@ -28,7 +29,7 @@ class OneProcess:
     async def snapshots(self):
         if self.hangs:
             await asyncio.Event().wait()
-        return [{"index": self.index, "text": "ü"}]
+        return [{"index": self.index, "text": "ü", "breakers": self.breakers}]
 
     async def move_breaker(self, provider, model, action):
         if provider == "nobody":
@@ -76,7 +77,7 @@ def test_snapshots_arrive_as_they_were_sent():
     async def work(workers):
         return await workers.houses[0].backend.snapshots()
 
-    assert with_workers(work, count=2)[1] == {"index": 1, "text": "ü"}
+    assert with_workers(work, count=2)[1] == {"index": 1, "text": "ü", "breakers": []}
 
 
 def test_one_that_is_not_there_is_left_out():
@@ -133,6 +134,34 @@ def test_a_breaker_that_is_not_there_is_moved_nowhere():
         return [local.moves for local in workers.locals]
 
     assert with_workers(work) == [[], [], []]
+
+
+def test_one_that_takes_the_place_of_another_moves_breakers_as_they_were_moved_by_hand():
+    def breaker(provider, state, reason):
+        return {"provider": provider, "model": "m", "state": state, "reason": reason}
+
+    async def work(workers):
+        workers.locals[2].breakers = [
+            breaker("isolated", "forced_open", "by hand"),
+            breaker("watched", "metrics_only", "by hand"),
+            breaker("nobody", "disabled", "by hand"),
+            breaker("disabled", "disabled", "by hand"),
+            breaker("broken", "open", "failures in a row"),
+            breaker("opened", "open", "by hand"),
+            breaker("well", "closed", "by hand"),
+            breaker("configured", "disabled", ""),
+        ]
+        await workers.peers[0].start()
+        try:
+            return workers.locals[0].moves
+        finally:
+            await workers.peers[0].stop()
+
+    assert with_workers(work, started=(2,)) == [
+        ("isolated", "m", "isolate"),
+        ("watched", "m", "watch"),
+        ("disabled", "m", "disable"),
+    ]
 
 
 def test_a_reload_reaches_all():

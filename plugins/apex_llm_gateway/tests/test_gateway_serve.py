@@ -344,6 +344,29 @@ class TestSeveral:
         assert {running.chat()[0] for _ in range(10)} == {200}
         assert running.end() == 0
 
+    def test_they_are_administered_as_one_and_a_new_one_joins_in(self, serve):
+        running = serve("--port", "0", "--workers", "2")
+
+        def states():
+            document = running.ask("/admin/state")[1]
+            models = document["providers"][0]["models"]
+            return sorted(worker["pid"] for worker in document["gateway"]["workers"]), {
+                (model["breaker"]["state"], "states" in model["breaker"]) for model in models
+            }
+
+        moved = running.ask("/admin/breakers", {"provider": "mock", "action": "isolate"})
+        assert moved == (200, {"moved": 2 * len(running.ask("/admin/breakers")[1]["breakers"])})
+        before = sorted(running.workers())
+        assert states() == (before, {("forced_open", False)})
+        assert {running.chat()[0] for _ in range(10)} == {503}
+        os.kill(running.workers()[1], signal.SIGKILL)
+        wait_until(lambda: len(states()[0]) == 2 and states()[0] != before, "no other one")
+        assert states()[1] == {("forced_open", False)}
+        assert {running.chat()[0] for _ in range(10)} == {503}
+        assert running.ask("/admin/reload", {})[0] == 200
+        running.until("worker 0: the configuration was read again")
+        running.until("worker 1: the configuration was read again")
+
     def test_when_the_supervisor_is_killed_they_end_too(self, serve):
         running = serve("--port", "0", "--workers", "2")
         workers = running.workers()

@@ -20,6 +20,7 @@ from apex_llm_gateway.handlers.health import HealthWatch
 from apex_llm_gateway.http import HttpError, Reply, Request, StreamReply
 from apex_llm_gateway.keys import NOBODY, Key, KeyRing, guard_browser
 from apex_llm_gateway.openai.rules import Rules
+from apex_llm_gateway.operations import placed
 from apex_llm_gateway.replies import error_reply
 from apex_llm_gateway.routes import Route, RouteTable
 from apex_llm_gateway.settings import GatewaySettings
@@ -91,7 +92,7 @@ class Gateway:
             reply = error_reply(error, request_id)
         path = route.path if route is not None else ""
         if isinstance(reply, StreamReply):
-            return self._accompanied(reply, path, request_id)
+            return self._accompanied(reply, path, request, began, request_id)
         if "x-request-id" not in reply.headers:
             reply = attrs.evolve(reply, headers={**reply.headers, "x-request-id": request_id})
         self.activity.answered(path, reply.status)
@@ -109,13 +110,7 @@ class Gateway:
 
     def place(self, model: str) -> tuple[str | None, str]:
         """Part "provider/model" into both; a model whose own name has a slash stays whole."""
-        provider, slash, rest = model.partition("/")
-        if not slash or not rest:
-            return None, model
-        handles = self.manager.providers
-        if any(info.id == model for handle in handles for info in handle.models):
-            return None, model
-        return (provider, rest) if any(handle.get_name() == provider for handle in handles) else (None, model)
+        return placed(self.manager, model)
 
     def _admit(self, route: Route, request: Request) -> Key:
         access = route.access
@@ -136,16 +131,17 @@ class Gateway:
             raise HttpError(403, "this needs a key with the role 'user'", code="role_missing")
         return key
 
-    def _accompanied(self, reply: StreamReply, path: str, request_id: str) -> StreamReply:
-        """Let refusals of *reply* be counted, and defects among them be told."""
+    def _accompanied(
+        self, reply: StreamReply, path: str, request: Request, began: float, request_id: str
+    ) -> StreamReply:
+        """Let the end of *reply* be counted and logged, and defects be told."""
         refuse, farewell = reply.refuse or partial(error_reply, request_id=request_id), reply.farewell
-        counted = False
+        status = reply.status
 
         def refused(error: Exception) -> Reply:
-            nonlocal counted
-            counted = True
+            nonlocal status
             answer = refuse(error)
-            self.activity.answered(path, answer.status)
+            status = answer.status
             if not isinstance(error, (LLMError, HttpError)):
                 self._tell(error, request_id)
             return answer
@@ -156,8 +152,9 @@ class Gateway:
             return part(error)
 
         def ended() -> None:
-            if not counted:
-                self.activity.answered(path, reply.status)
+            self.activity.answered(path, status)
+            if self.settings.access_log:
+                self._log(request, status, began, request_id)
             if reply.ended is not None:
                 reply.ended()
 

@@ -1,6 +1,6 @@
 """What the gateway wants of an HTTP server, and nothing of any particular one.
 
-Handlers take a `Request` and return a `Reply` or a `StreamReply`; servers (`aiohttp_server.py` is the one there is) turn
+Handlers take a `Request` and return a `Reply` or a `StreamReply`; servers (`http_server.py` is the one there is) turn
 bytes into the first and the others into bytes. A faster server fits in by implementing `Request` and `Server`.
 """
 

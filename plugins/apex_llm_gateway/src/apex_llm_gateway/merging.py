@@ -14,6 +14,8 @@ _MOST_LIVE = 100
 _MOST_EVENTS = 50
 #: Seconds that the series covers.
 _SERIES = 600.0
+#: Seconds between the same events in two processes that are told as one.
+_TOGETHER = 5.0
 #: From the best to the worst.
 _BREAKER_STATES = ("disabled", "metrics_only", "closed", "half_open", "open", "forced_open")
 _BREAKER_FACTS = ("state", "reason", "retry_after", "calls", "failure_rate", "times_opened", "states")
@@ -49,9 +51,7 @@ def merged(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
         "totals": _totals(snapshots),
         "usage": _usage(activities),
         "decisions": decisions(snapshots, DECISIONS),
-        "events": sorted(
-            (event for activity in activities for event in activity["events"]), key=lambda event: -event["at"]
-        )[:_MOST_EVENTS],
+        "events": _events(snapshots)[:_MOST_EVENTS],
         "limits": limits(snapshots),
     }
 
@@ -243,6 +243,37 @@ def _usage(activities: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _most_used(row: Mapping[str, Any]) -> tuple[float, int]:
     return -row["cost"], -row["requests"]
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+def _events(snapshots: Sequence[Snapshot]) -> list[dict[str, Any]]:
+    """Return what happened, the newest first; what happened in several processes at about the same time is one event."""
+    told = sorted(
+        ((event, snapshot["worker"]["index"]) for snapshot in snapshots for event in snapshot["activity"]["events"]),
+        key=lambda pair: float(pair[0]["at"]),
+    )
+    found: list[tuple[dict[str, Any], set[int]]] = []
+    latest: dict[tuple[Any, ...], tuple[dict[str, Any], set[int]]] = {}
+    for event, worker in told:
+        key = (event["type"], event["text"], event["provider"], event["model"])
+        same = latest.get(key)
+        if same is not None and worker not in same[1] and event["at"] - same[0]["at"] < _TOGETHER:
+            same[0]["count"] += event["count"]
+            same[1].add(worker)
+        else:
+            latest[key] = (dict(event), {worker})
+            found.append(latest[key])
+    return [
+        {**event, "text": event["text"] + _how_often(event["count"], len(workers))} for event, workers in found[::-1]
+    ]
+
+
+def _how_often(count: int, workers: int) -> str:
+    times = [f"{count} times"] if count > workers else []
+    where = [f"in {workers} workers"] if workers > 1 else []
+    return f" ({', '.join(times + where)})" if times or where else ""
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------

@@ -46,10 +46,7 @@ class Notable:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON form."""
-        document = attrs.asdict(self)
-        if self.count > 1:
-            document["text"] = f"{self.text} ({self.count} times)"
-        return document
+        return attrs.asdict(self)
 
 
 class Journal:

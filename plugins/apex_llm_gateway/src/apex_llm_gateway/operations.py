@@ -56,6 +56,17 @@ class Operation:
     answer: Callable[[LLMProviderManager, Any, Caller, str], Awaitable[Answered]]
 
 
+def placed(manager: LLMProviderManager, model: str) -> tuple[str | None, str]:
+    """Part "provider/model" into both; a model whose own name has a slash stays whole."""
+    provider, slash, rest = model.partition("/")
+    if not slash or not rest:
+        return None, model
+    handles = manager.providers
+    if any(info.id == model for handle in handles for info in handle.models):
+        return None, model
+    return (provider, rest) if any(handle.get_name() == provider for handle in handles) else (None, model)
+
+
 async def answer(
     manager: LLMProviderManager, url: str, document: Any, *, rules: Rules, caller: Caller, request_id: str
 ) -> Answered:
@@ -153,4 +164,4 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-__all__ = ["OPERATIONS", "Answered", "Asked", "Operation", "answer"]
+__all__ = ["OPERATIONS", "Answered", "Asked", "Operation", "answer", "placed"]

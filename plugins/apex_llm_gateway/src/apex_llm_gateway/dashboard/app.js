@@ -15,7 +15,17 @@ class Page {
     this.decisions = new Decisions();
     this.chat = new Chat(this.#session, (id) => this.decisions.reveal(id));
     this.events = new Events();
-    this.parts = [new Overview(), new Providers(act), new Live(), this.decisions, new Usage(), this.chat, this.events, new Limits(), new Workers()];
+    this.parts = [
+      new Overview(),
+      new Providers(act),
+      new Live(),
+      this.decisions,
+      new Usage(),
+      this.chat,
+      this.events,
+      new Limits(),
+      new Workers(),
+    ];
     this.feed = new Feed(this.#session, {
       state: (state) => this.#show(state),
       happened: (event) => this.events.add(event),
@@ -25,7 +35,9 @@ class Page {
     byId("sign-in-form").addEventListener("submit", (event) => this.#signIn(event));
     byId("sign-out").addEventListener("click", () => this.#signOut());
     byId("try-now").addEventListener("click", () => this.feed.start());
-    byId("lost").querySelector("button").addEventListener("click", () => this.feed.start());
+    byId("lost")
+      .querySelector("button")
+      .addEventListener("click", () => this.feed.start());
     this.feed.start();
   }
 
@@ -97,10 +109,18 @@ class Page {
     if (!this.#seen) {
       this.#face("unreachable");
       put(byId("unreachable-reason"), `${location.origin}: ${reason}. This page tries again by itself.`);
-    }
-    else put(byId("lost").firstElementChild, `The connection is lost: ${reason}. What is shown is of ${time(this.#seen / 1000)}.`);
+    } else
+      put(
+        byId("lost").firstElementChild,
+        `The connection is lost: ${reason}. What is shown is of ${time(this.#seen / 1000)}.`,
+      );
     const until = performance.now() + wait * 1000;
-    const show = () => this.#status("bad", `lost · again in ${span((until - performance.now()) / 1000)}`, "The connection is lost. What is shown is not of now.");
+    const show = () =>
+      this.#status(
+        "bad",
+        `lost · again in ${span((until - performance.now()) / 1000)}`,
+        "The connection is lost. What is shown is not of now.",
+      );
     show();
     this.#retry = setInterval(show, 1000);
   }

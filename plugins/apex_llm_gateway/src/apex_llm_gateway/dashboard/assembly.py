@@ -19,6 +19,7 @@ SCRIPTS = (
     "providers.js",
     "confirm.js",
     "requests.js",
+    "decisions.js",
     "usage.js",
     "chat.js",
     "app.js",

@@ -1,4 +1,5 @@
-// Charts over time, drawn as SVG. The legend tells the values under the pointer, or of the bucket chosen by the arrow keys.
+// Charts over time, drawn as SVG. The legend tells the values of the bucket under the pointer, or chosen by the arrow
+// keys.
 
 const HEIGHT = 148;
 const EDGE = { top: 20, right: 10, bottom: 32, left: 46 };
@@ -18,10 +19,11 @@ function ticks(highest) {
 /**
  * One chart.
  *
- * `series` are `{name, label, form, value(bucket), read(bucket), text(number), total(buckets)}`: bars are stacked in their order, lines are
- * broken where a value is null. `read(bucket)` is what the legend tells where that is not `value`; `total` makes the text that is
- * shown while no bucket is chosen. The axis reaches `least` at least; `scale(top)` returns its title and what makes its labels;
- * `more(bucket)` is added to the time of a chosen bucket, and `nothing` is what an empty chart says.
+ * `series` are `{name, label, form, value(bucket), read(bucket), text(number), total(buckets)}`: bars are stacked in
+ * their order, lines are broken where a value is null. `read(bucket)` is what the legend tells where that is not
+ * `value`; `total` makes the text that is shown while no bucket is chosen. The axis reaches `least` at least;
+ * `scale(top)` returns its title and what makes its labels; `more(bucket)` is added to the time of a chosen bucket,
+ * and `nothing` is what an empty chart says.
  */
 class Chart {
   #buckets = [];
@@ -36,25 +38,44 @@ class Chart {
     this.legend = h(
       "ul",
       { class: "legend" },
-      series.map(({ name, form, label }, index) => h("li", {}, h("i", { class: `swatch ${form} ${name}` }), `${label} `, this.values[index])),
+      series.map(({ name, form, label }, index) =>
+        h("li", {}, h("i", { class: `swatch ${form} ${name}` }), `${label} `, this.values[index]),
+      ),
     );
     this.svg = s("svg", { "aria-hidden": "true" });
-    this.surface = h("div", {
-      class: "surface",
+    this.surface = h(
+      "div",
+      {
+        class: "surface",
+        tabindex: "0",
+        role: "slider",
+        "aria-label": `${title}: the arrow keys read the values`,
+        "aria-valuemin": "0",
+        onpointermove: (event) => this.#point(event),
+        onpointerdown: (event) => this.#point(event),
+        onpointerleave: () => this.#choose(null),
+        onblur: () => this.#choose(null),
+        onkeydown: (event) => this.#key(event),
+      },
+      this.svg,
+    );
+    this.table = h("div", {
+      class: "values",
+      hidden: true,
       tabindex: "0",
-      role: "slider",
-      "aria-label": `${title}: the arrow keys read the values`,
-      "aria-valuemin": "0",
-      onpointermove: (event) => this.#point(event),
-      onpointerdown: (event) => this.#point(event),
-      onpointerleave: () => this.#choose(null),
-      onblur: () => this.#choose(null),
-      onkeydown: (event) => this.#key(event),
-    }, this.svg);
-    this.table = h("div", { class: "values", hidden: true, tabindex: "0", role: "region", "aria-label": `${title}, as a table` });
-    this.toggle = h("button", {
-      type: "button", class: "quiet", "aria-expanded": "false", onclick: () => this.#toggleTable(),
-    }, "Table");
+      role: "region",
+      "aria-label": `${title}, as a table`,
+    });
+    this.toggle = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        "aria-expanded": "false",
+        onclick: () => this.#toggleTable(),
+      },
+      "Table",
+    );
     this.element = h(
       "section",
       { class: "panel chart", "aria-labelledby": `${id}-title` },
@@ -93,8 +114,15 @@ class Chart {
     const last = this.#buckets.length - 1;
     const at = this.#chosen ?? last + 1;
     const to = {
-      ArrowLeft: at - 1, ArrowRight: at + 1, ArrowDown: at - 1, ArrowUp: at + 1,
-      PageUp: at - 12, PageDown: at + 12, Home: 0, End: last, Escape: null,
+      ArrowLeft: at - 1,
+      ArrowRight: at + 1,
+      ArrowDown: at - 1,
+      ArrowUp: at + 1,
+      PageUp: at - 12,
+      PageDown: at + 12,
+      Home: 0,
+      End: last,
+      Escape: null,
     }[event.key];
     if (to === undefined || last < 0) return;
     event.preventDefault();
@@ -131,11 +159,24 @@ class Chart {
 
   #fillTable() {
     const busy = this.#buckets.filter((bucket) => bucket.requests || this.series.some(({ value }) => value(bucket)));
-    const head = h("tr", {}, ["Time", ...this.series.map(({ label }) => label)].map((title) => h("th", { scope: "col" }, title)));
-    const rows = busy.reverse().map((bucket) =>
-      h("tr", {}, h("th", { scope: "row" }, time(bucket.at)), this.series.map(({ value, read = value, text }) => h("td", {}, text(read(bucket))))),
+    const head = h(
+      "tr",
+      {},
+      ["Time", ...this.series.map(({ label }) => label)].map((title) => h("th", { scope: "col" }, title)),
     );
-    const caption = h("caption", {}, busy.length ? `Per ${this.#step} s, the latest first; intervals without requests are left out` : this.nothing);
+    const rows = busy.reverse().map((bucket) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, time(bucket.at)),
+        this.series.map(({ value, read = value, text }) => h("td", {}, text(read(bucket)))),
+      ),
+    );
+    const caption = h(
+      "caption",
+      {},
+      busy.length ? `Per ${this.#step} s, the latest first; intervals without requests are left out` : this.nothing,
+    );
     arrange(this.table, [h("table", {}, caption, h("thead", {}, head), h("tbody", {}, rows))]);
   }
 
@@ -171,7 +212,10 @@ class Chart {
   }
 
   #height(bucket) {
-    const bars = sum(this.series.filter(({ form }) => form === "bar"), ({ value }) => value(bucket));
+    const bars = sum(
+      this.series.filter(({ form }) => form === "bar"),
+      ({ value }) => value(bucket),
+    );
     const lines = this.series.filter(({ form }) => form !== "bar").map(({ value }) => value(bucket) ?? 0);
     return Math.max(bars, ...lines);
   }
@@ -221,7 +265,13 @@ class Chart {
           below += amount;
           // One error among thousands must be seen, too.
           const height = Math.max(bottom - y(below), name === "bad" ? 2 : 0.75);
-          return s("rect", { class: name, x: x(index), width: x(index + 1) - x(index) - gap, y: Math.min(bottom, base) - height, height });
+          return s("rect", {
+            class: name,
+            x: x(index),
+            width: x(index + 1) - x(index) - gap,
+            y: Math.min(bottom, base) - height,
+            height,
+          });
         });
     });
   }
@@ -238,7 +288,9 @@ class Chart {
           if (!isNumber(amount)) open = false;
           else {
             // A lone value would be a line of no length, which round ends make a dot.
-            pieces.push(`${open ? "L" : "M"}${(x(index) + half).toFixed(1)} ${y(amount).toFixed(1)}${open ? "" : "h0.01"}`);
+            pieces.push(
+              `${open ? "L" : "M"}${(x(index) + half).toFixed(1)} ${y(amount).toFixed(1)}${open ? "" : "h0.01"}`,
+            );
             open = true;
           }
         });

@@ -8,15 +8,18 @@ class Chat {
   #control = null;
   #offered = "";
 
-  /** @param reveal `(request id)` shows why a request went where it went; returns false when that is not known (yet). */
+  /** @param reveal `(request id)` shows why a request went where it went; false when that is not known (yet). */
   constructor(session, reveal) {
     this.#session = session;
     this.#reveal = reveal;
     this.model = h("select", { id: "chat-model" });
     this.log = h("div", { class: "log", role: "log", "aria-label": "Conversation", tabindex: "0" });
     this.prompt = h("textarea", {
-      id: "chat-prompt", rows: "2", placeholder: "Ask something",
-      onkeydown: (event) => this.#key(event), oninput: () => this.#resize(),
+      id: "chat-prompt",
+      rows: "2",
+      placeholder: "Ask something",
+      onkeydown: (event) => this.#key(event),
+      oninput: () => this.#resize(),
     });
     this.send = h("button", { type: "submit", class: "primary" }, "Send");
     this.clear = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.#clear() }, "Clear");
@@ -69,7 +72,9 @@ class Chat {
 
   #showEmpty() {
     const address = `${location.origin}/v1`;
-    this.log.replaceChildren(emptiness("Answers stream in here. Any OpenAI client works the same way, at ", h("code", {}, address)));
+    this.log.replaceChildren(
+      emptiness("Answers stream in here. Any OpenAI client works the same way, at ", h("code", {}, address)),
+    );
   }
 
   #clear() {
@@ -187,7 +192,9 @@ class Turn {
 
   end() {
     const { provider, model, attempts, cost: paid } = this.#origin ?? {};
-    const tokens = this.#usage ? `${count(this.#usage.prompt_tokens)} + ${count(this.#usage.completion_tokens)} tokens` : "tokens unknown";
+    const tokens = this.#usage
+      ? `${count(this.#usage.prompt_tokens)} + ${count(this.#usage.completion_tokens)} tokens`
+      : "tokens unknown";
     this.#tell([
       [provider, model].filter(Boolean).join(", "),
       this.#first === null ? "" : `first chunk ${duration((this.#first - this.#began) / 1000)}`,
@@ -204,19 +211,30 @@ class Turn {
       this.#tell(["stopped"]);
       return;
     }
-    this.element.append(h("p", { class: "refusal", role: "alert" }, error instanceof Refused ? sentence(error.message) : "The connection broke."));
+    this.element.append(
+      h(
+        "p",
+        { class: "refusal", role: "alert" },
+        error instanceof Refused ? sentence(error.message) : "The connection broke.",
+      ),
+    );
     this.#tell([]);
   }
 
   #tell(facts) {
     put(this.note, facts.filter(Boolean).join(" · "));
     if (!this.#id) return;
-    const button = h("button", {
-      type: "button", class: "link",
-      onclick: () => {
-        if (!this.#reveal(this.#id)) put(button, "not among the decisions shown");
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "link",
+        onclick: () => {
+          if (!this.#reveal(this.#id)) put(button, "not among the decisions shown");
+        },
       },
-    }, "Why there?");
+      "Why there?",
+    );
     this.note.append(" ", button);
   }
 }

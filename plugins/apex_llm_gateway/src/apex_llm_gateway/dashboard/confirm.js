@@ -38,14 +38,18 @@ class Confirm {
       this.#done = true;
       this.#dialog.close();
     } catch (error) {
-      put(byId("confirm-failure"), error instanceof Refused ? sentence(error.message) : "The gateway cannot be reached.");
+      put(
+        byId("confirm-failure"),
+        error instanceof Refused ? sentence(error.message) : "The gateway cannot be reached.",
+      );
       this.#yes.disabled = false;
     }
   }
 
   #closed() {
     // What was pressed may be hidden by now; then one beside it goes on.
-    if (document.activeElement === document.body) this.#opener?.parentElement?.querySelector("button:not([hidden])")?.focus();
+    if (document.activeElement === document.body)
+      this.#opener?.parentElement?.querySelector("button:not([hidden])")?.focus();
     this.#answer(this.#done);
   }
 }

@@ -1,4 +1,4 @@
-// Building blocks of the page. Texts become text nodes, whatever they hold: nothing from the server is ever read as markup.
+// Building blocks of the page. Texts become text nodes, whatever they hold: nothing from the server is read as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,7 +17,9 @@ function furnish(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else setAttribute(element, name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -34,7 +36,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** Show `text` in `element`. What already stands there is not touched, so that selections and screen readers stay calm. */
+/** Show `text` in `element`. What stands there already is left alone: selections and screen readers stay calm. */
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

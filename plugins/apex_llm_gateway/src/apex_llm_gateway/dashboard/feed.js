@@ -99,8 +99,8 @@ function parsed(block) {
 /**
  * Follows the state of the gateway for as long as the page lives.
  *
- * `on.state(document)`, `on.happened(event)`, `on.refused(error)` end in nothing; `on.status({state, wait, reason})` is told
- * "connecting", "live", "paused" and "lost".
+ * `on` is told: `state(document)`, `happened(event)`, `refused(error)` when a key is wanted, after which nothing more
+ * comes, and `status({state, wait, reason})`, of which `state` is "connecting", "live", "paused" or "lost".
  */
 class Feed {
   #session;

@@ -19,7 +19,11 @@ function count(value) {
 /** Large counts in few characters: 1,234 · 56.7k · 8.9M. */
 function short(value) {
   if (!isNumber(value)) return NONE;
-  for (const [size, letter] of [[1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
+  for (const [size, letter] of [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e4, "k"],
+  ]) {
     const unit = letter === "k" ? 1e3 : size;
     if (Math.abs(value) >= size) return `${significant(value / unit, 3)}${letter}`;
   }
@@ -47,7 +51,12 @@ function span(seconds) {
 }
 
 function longer(seconds) {
-  const units = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const units = [
+    [86_400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
   const first = units.findIndex(([size]) => seconds >= size);
   const [size, name] = units[first];
   const [below, smaller] = units[first + 1] ?? [1, "s"];

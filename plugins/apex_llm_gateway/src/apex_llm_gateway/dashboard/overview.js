@@ -1,4 +1,4 @@
-// The first things to see: notices, the figures, the charts, how to send a first request, and the line of facts at the end.
+// The first things to see: notices, the figures, the charts, how to send a first request, and the facts at the end.
 
 const LAST_MINUTE = 60;
 
@@ -7,16 +7,16 @@ class Overview {
     const element = h("div", { class: `notice ${notice.tone}` });
     return {
       element,
-      update: ({ text, details }) => {
-        arrange(element, details ? [h("details", {}, h("summary", {}, text), h("ul", {}, details.map((line) => h("li", {}, line))))] : [h("p", {}, text)]);
-      },
+      update: ({ text, details }) => element.replaceChildren(details ? disclosure(text, details) : h("p", {}, text)),
     };
   });
   #told = "";
 
   constructor() {
     this.figures = FIGURES.map((figure) => ({ ...figure, value: h("dd"), note: h("dd", { class: "muted" }) }));
-    byId("figures").append(...this.figures.map(({ title, value, note }) => h("div", {}, h("dt", {}, title), value, note)));
+    byId("figures").append(
+      ...this.figures.map(({ title, value, note }) => h("div", {}, h("dt", {}, title), value, note)),
+    );
     this.charts = CHARTS.map((chart) => new Chart(chart));
     byId("traffic").append(...this.charts.map(({ element }) => element));
   }
@@ -37,12 +37,21 @@ class Overview {
   #showNotices({ draining, ready, warnings }) {
     const notices = [];
     if (draining) {
-      notices.push({ key: "draining", tone: "warn", text: "This gateway is stopping: requests under way may finish, new ones belong elsewhere." });
+      notices.push({
+        key: "draining",
+        tone: "warn",
+        text: "This gateway is stopping: requests under way may finish, new ones belong elsewhere.",
+      });
     } else if (ready === false) {
       notices.push({ key: "starting", tone: "warn", text: "This gateway is not ready yet." });
     }
     if (warnings?.length) {
-      notices.push({ key: "warnings", tone: "warn", text: plural(warnings.length, "warning") + " of the configuration", details: warnings.map(String) });
+      notices.push({
+        key: "warnings",
+        tone: "warn",
+        text: plural(warnings.length, "warning") + " of the configuration",
+        details: warnings.map(String),
+      });
     }
     const told = JSON.stringify(notices);
     if (told === this.#told) return;
@@ -56,7 +65,8 @@ class Overview {
     if (section.hidden) return;
     const model = providers.filter(({ enabled }) => enabled).flatMap(({ models }) => models ?? [])[0]?.model ?? "MODEL";
     const examples = firstRequests(model, open);
-    if (body.textContent !== examples.join("")) body.replaceChildren(...examples.map((text) => h("pre", { tabindex: "0" }, text)));
+    if (body.textContent !== examples.join(""))
+      body.replaceChildren(...examples.map((text) => h("pre", { tabindex: "0" }, text)));
   }
 
   #showFacts({ version, started, uptime, workers, config_files: files, open_mode: open }) {
@@ -69,6 +79,12 @@ class Overview {
     ];
     arrangeTexts(byId("facts"), facts);
   }
+}
+
+/** A line that opens to several. */
+function disclosure(text, lines) {
+  const list = lines.map((line) => h("li", {}, line));
+  return h("details", {}, h("summary", {}, text), h("ul", {}, list));
 }
 
 /** Programs for a shell and for Python that send one request. */
@@ -86,7 +102,8 @@ function firstRequests(model, open) {
     "from openai import OpenAI",
     "",
     `client = OpenAI(base_url=${JSON.stringify(address)}, api_key=${key})`,
-    `answer = client.chat.completions.create(model=${JSON.stringify(model)}, messages=[{"role": "user", "content": "Hello!"}])`,
+    'messages = [{"role": "user", "content": "Hello!"}]',
+    `answer = client.chat.completions.create(model=${JSON.stringify(model)}, messages=messages)`,
     "print(answer.choices[0].message.content)",
   ];
   return [lines.join(" \\\n"), python.join("\n")];
@@ -121,23 +138,37 @@ const FIGURES = [
       const buckets = state.series?.buckets ?? [];
       const [all, bad] = [sum(buckets, (bucket) => bucket.requests), sum(buckets, failed)];
       const length = span(buckets.length * (state.series?.step ?? 5));
-      return [all ? percent(bad / all) : NONE, all ? `${count(bad)} of ${count(all)} in ${length}` : `no requests in ${length}`, bad ? "bad" : ""];
+      return [
+        all ? percent(bad / all) : NONE,
+        all ? `${count(bad)} of ${count(all)} in ${length}` : `no requests in ${length}`,
+        bad ? "bad" : "",
+      ];
     },
   },
   {
     title: "Latency, p95",
     show: (state) => {
-      const known = lastMinute(state).buckets.map(({ p95 }) => p95).filter(isNumber);
-      return known.length ? [duration(Math.max(...known)), "highest of the last minute"] : [NONE, "no answers in the last minute"];
+      const known = lastMinute(state)
+        .buckets.map(({ p95 }) => p95)
+        .filter(isNumber);
+      return known.length
+        ? [duration(Math.max(...known)), "highest of the last minute"]
+        : [NONE, "no answers in the last minute"];
     },
   },
   {
     title: "Under way",
-    show: ({ live_count: now, gateway: { workers } }) => [count(now), workers?.length > 1 ? `in ${plural(workers.length, "worker")}` : "at this moment"],
+    show: ({ live_count: now, gateway: { workers } }) => [
+      count(now),
+      workers?.length > 1 ? `in ${plural(workers.length, "worker")}` : "at this moment",
+    ],
   },
   {
     title: "Tokens",
-    show: ({ totals }) => [short(totals.prompt_tokens + totals.completion_tokens), `${short(totals.prompt_tokens)} in, ${short(totals.completion_tokens)} out`],
+    show: ({ totals }) => [
+      short(totals.prompt_tokens + totals.completion_tokens),
+      `${short(totals.prompt_tokens)} in, ${short(totals.completion_tokens)} out`,
+    ],
   },
   {
     title: "Cost",
@@ -149,11 +180,17 @@ const FIGURES = [
   },
   {
     title: "Calls per request",
-    show: ({ totals }) => [isNumber(totals.amplification) ? totals.amplification.toFixed(2) : NONE, `${short(totals.retries)} retries, ${short(totals.hedges)} hedges`],
+    show: ({ totals }) => [
+      isNumber(totals.amplification) ? totals.amplification.toFixed(2) : NONE,
+      `${short(totals.retries)} retries, ${short(totals.hedges)} hedges`,
+    ],
   },
   {
     title: "Fallbacks",
-    show: ({ totals }) => [short(totals.fallbacks), `${short(totals.cached)} from cache, ${short(totals.limit_rejections)} over limits`],
+    show: ({ totals }) => [
+      short(totals.fallbacks),
+      `${short(totals.cached)} from cache, ${short(totals.limit_rejections)} over limits`,
+    ],
   },
 ];
 
@@ -168,7 +205,10 @@ const CHARTS = [
     least: 4,
     scale: () => ["requests per 5 s", wholeTick],
     nothing: "no requests",
-    more: ({ errors }) => Object.entries(errors ?? {}).map(([type, number]) => `${number} ${words(type)}`).join(", "),
+    more: ({ errors }) =>
+      Object.entries(errors ?? {})
+        .map(([type, number]) => `${number} ${words(type)}`)
+        .join(", "),
     series: [
       { name: "bad", label: "failed", form: "bar", value: failed, text: count, total: total(failed) },
       {
@@ -186,12 +226,36 @@ const CHARTS = [
     id: "latency",
     title: "Latency",
     least: 0,
-    scale: (top) => (top < 0.5 ? ["milliseconds", (value) => significant(value * 1000, 3)] : ["seconds", (value) => significant(value, 3)]),
+    scale: (top) =>
+      top < 0.5
+        ? ["milliseconds", (value) => significant(value * 1000, 3)]
+        : ["seconds", (value) => significant(value, 3)],
     nothing: "no answers",
     series: [
-      { name: "second", label: "p95", form: "line", value: ({ p95 }) => p95, text: duration, total: latest(({ p95 }) => p95) },
-      { name: "first", label: "p50", form: "line", value: ({ p50 }) => p50, text: duration, total: latest(({ p50 }) => p50) },
-      { name: "third", label: "first chunk p50", form: "dashes", value: (bucket) => bucket.first_chunk_p50, text: duration, total: latest((bucket) => bucket.first_chunk_p50) },
+      {
+        name: "second",
+        label: "p95",
+        form: "line",
+        value: ({ p95 }) => p95,
+        text: duration,
+        total: latest(({ p95 }) => p95),
+      },
+      {
+        name: "first",
+        label: "p50",
+        form: "line",
+        value: ({ p50 }) => p50,
+        text: duration,
+        total: latest(({ p50 }) => p50),
+      },
+      {
+        name: "third",
+        label: "first chunk p50",
+        form: "dashes",
+        value: (bucket) => bucket.first_chunk_p50,
+        text: duration,
+        total: latest((bucket) => bucket.first_chunk_p50),
+      },
     ],
   },
   {
@@ -200,10 +264,25 @@ const CHARTS = [
     least: 4,
     scale: () => ["tokens per 5 s", wholeTick],
     nothing: "no tokens",
-    more: ({ requests, cost: spent }) => (requests ? `cost ${money(spent)}` : ""),
+    // A sum of nothing known says nothing.
+    more: ({ cost: spent }) => (spent ? `cost ${money(spent)}` : ""),
     series: [
-      { name: "first", label: "prompt", form: "bar", value: (bucket) => bucket.prompt_tokens, text: count, total: total((bucket) => bucket.prompt_tokens) },
-      { name: "fourth", label: "completion", form: "bar", value: (bucket) => bucket.completion_tokens, text: count, total: total((bucket) => bucket.completion_tokens) },
+      {
+        name: "first",
+        label: "prompt",
+        form: "bar",
+        value: (bucket) => bucket.prompt_tokens,
+        text: count,
+        total: total((bucket) => bucket.prompt_tokens),
+      },
+      {
+        name: "fourth",
+        label: "completion",
+        form: "bar",
+        value: (bucket) => bucket.completion_tokens,
+        text: count,
+        total: total((bucket) => bucket.completion_tokens),
+      },
     ],
   },
 ];

@@ -14,7 +14,10 @@ const SHUT = new Set(["open", "forced_open"]);
 
 /** What can be done to breakers: the word on the button, and what the question says. */
 const ACTIONS = {
-  open: { verb: "Open", text: "No request goes there for the usual time. Then it is probed, and used again when the probes succeed." },
+  open: {
+    verb: "Open",
+    text: "No request goes there for the usual time. Then it is probed, and used again when the probes succeed.",
+  },
   isolate: { verb: "Isolate", text: "No request goes there until somebody closes it by hand." },
   close: { verb: "Close", text: "Requests go there again, and its counts begin anew." },
 };
@@ -25,7 +28,12 @@ function offered(state) {
 
 function breakerWords({ reason, retry_after: wait, state, states }) {
   const parts = [];
-  if (states) parts.push(Object.entries(states).map(([other, number]) => `${BREAKERS[other]?.[1] ?? other} in ${plural(number, "worker")}`).join(", "));
+  if (states)
+    parts.push(
+      Object.entries(states)
+        .map(([other, number]) => `${BREAKERS[other]?.[1] ?? other} in ${plural(number, "worker")}`)
+        .join(", "),
+    );
   if (reason && state !== "closed") parts.push(reason);
   if (state === "open" && wait > 0) parts.push(`probe in ${span(wait)}`);
   return parts.join(" · ");
@@ -40,7 +48,11 @@ class Providers {
     this.columns = modelColumns(act);
     this.act = act;
     const heads = this.columns.map(({ title, number, silent }) =>
-      h("th", { scope: "col", role: "columnheader", class: number ? "number" : null }, h("span", { class: silent ? "hidden" : null }, title)),
+      h(
+        "th",
+        { scope: "col", role: "columnheader", class: number ? "number" : null },
+        h("span", { class: silent ? "hidden" : null }, title),
+      ),
     );
     const fixed = [
       h("caption", { class: "hidden" }, "Providers and their models"),
@@ -56,7 +68,11 @@ class Providers {
     this.#nothing.hidden = providers.length > 0;
     const models = providers.flatMap(({ enabled, models: own }) => (enabled ? (own ?? []) : []));
     const able = models.filter(({ breaker }) => !SHUT.has(breaker?.state)).length;
-    this.#panel.aside(models.length ? `${able === models.length ? "all" : count(able)} of ${plural(models.length, "model")} may be asked` : "");
+    this.#panel.aside(
+      models.length
+        ? `${able === models.length ? "all" : count(able)} of ${plural(models.length, "model")} may be asked`
+        : "",
+    );
     this.groups.show(providers, ({ name }) => name);
   }
 
@@ -75,7 +91,12 @@ class Providers {
         said = now;
         setAttribute(element, "class", provider.enabled ? null : "off");
         const shown = (provider.models ?? []).map((model) => ({ ...model, provider: name, enabled: provider.enabled }));
-        const choices = !provider.enabled || shown.length < 2 ? [] : shown.every(({ breaker }) => breaker?.state === "forced_open") ? ["close"] : ["isolate"];
+        const choices =
+          !provider.enabled || shown.length < 2
+            ? []
+            : shown.every(({ breaker }) => breaker?.state === "forced_open")
+              ? ["close"]
+              : ["isolate"];
         offer(hands, choices, name, null, this.act);
         models.show(shown, ({ model }) => model);
       },
@@ -84,11 +105,35 @@ class Providers {
 }
 
 function providerWords(provider) {
-  const { name, type, enabled, region, priority, weight, health, health_message: message, health_latency: latency, health_checked: checked } = provider;
-  const facts = [type, region, `priority ${priority}`, weight === 1 ? null : `weight ${significant(weight, 3)}`].filter(Boolean).join(" · ");
-  const state = enabled ? badge(HEALTH[health] ?? "plain", health === "unknown" ? "health unknown" : health, checked ? `checked at ${time(checked)}` : null) : badge("plain", "switched off");
+  const {
+    name,
+    type,
+    enabled,
+    region,
+    priority,
+    weight,
+    health,
+    health_message: message,
+    health_latency: latency,
+    health_checked: checked,
+  } = provider;
+  const facts = [type, region, `priority ${priority}`, weight === 1 ? null : `weight ${significant(weight, 3)}`]
+    .filter(Boolean)
+    .join(" · ");
+  const state = enabled
+    ? badge(
+        HEALTH[health] ?? "plain",
+        health === "unknown" ? "health unknown" : health,
+        checked ? `checked at ${time(checked)}` : null,
+      )
+    : badge("plain", "switched off");
   const more = [message, latency >= 0.001 ? `answered in ${duration(latency)}` : null].filter(Boolean);
-  return [h("b", {}, name), h("span", { class: "muted" }, facts), state, h("span", { class: "muted" }, enabled ? more.join(" · ") : "")];
+  return [
+    h("b", {}, name),
+    h("span", { class: "muted" }, facts),
+    state,
+    h("span", { class: "muted" }, enabled ? more.join(" · ") : ""),
+  ];
 }
 
 /** How the candidates that an action is about are called; `model` null: all of the provider. */
@@ -99,10 +144,18 @@ function called(provider, model) {
 /** Let `cell` offer `actions`. Buttons stay the same ones, so that whoever has the focus keeps it. */
 function offer(cell, actions, provider, model, act) {
   if (!cell.childElementCount) {
-    cell.append(...Object.entries(ACTIONS).map(([action, { verb }]) => {
-      const attributes = { type: "button", class: "small", "data-action": action, "aria-label": `${verb} ${called(provider, model)}`, onclick: () => act(provider, model, action) };
-      return h("button", attributes, model === null ? `${verb} all` : verb);
-    }));
+    cell.append(
+      ...Object.entries(ACTIONS).map(([action, { verb }]) => {
+        const attributes = {
+          type: "button",
+          class: "small",
+          "data-action": action,
+          "aria-label": `${verb} ${called(provider, model)}`,
+          onclick: () => act(provider, model, action),
+        };
+        return h("button", attributes, model === null ? `${verb} all` : verb);
+      }),
+    );
   }
   const focused = [...cell.children].find((button) => button === document.activeElement);
   for (const button of cell.children) button.hidden = !actions.includes(button.dataset.action);
@@ -116,12 +169,16 @@ function modelColumns(act) {
       head: true,
       text: ({ model, provider_model_id: id }) => JSON.stringify([model, id]),
       fill: (cell, { model, provider_model_id: id }) => {
-        cell.replaceChildren(h("span", { class: "name" }, model), id && id !== model ? h("span", { class: "muted below" }, id) : "");
+        cell.replaceChildren(
+          h("span", { class: "name" }, model),
+          id && id !== model ? h("span", { class: "muted below" }, id) : "",
+        );
       },
     },
     {
       title: "Breaker",
-      text: ({ breaker, enabled }) => (breaker ? JSON.stringify([enabled, breaker.state, breakerWords(breaker)]) : NONE),
+      text: ({ breaker, enabled }) =>
+        breaker ? JSON.stringify([enabled, breaker.state, breakerWords(breaker)]) : NONE,
       fill: (cell, { breaker }) => {
         if (!breaker) return put(cell, NONE);
         const [tone, word] = BREAKERS[breaker.state] ?? ["plain", words(breaker.state)];
@@ -136,7 +193,10 @@ function modelColumns(act) {
       fill: (cell, { success_rate: rate, weight_factor: factor }) => {
         const bar = h("span", { class: `bar ${rate < 0.8 ? "bad" : rate < 0.95 ? "warn" : "good"}` });
         bar.style.setProperty("--share", rate ?? 0);
-        const less = isNumber(factor) && factor < 0.995 ? h("span", { class: "muted below" }, `weight × ${significant(factor, 2)}`) : "";
+        const less =
+          isNumber(factor) && factor < 0.995
+            ? h("span", { class: "muted below" }, `weight × ${significant(factor, 2)}`)
+            : "";
         cell.replaceChildren(percent(rate), isNumber(rate) ? bar : "", less);
       },
     },

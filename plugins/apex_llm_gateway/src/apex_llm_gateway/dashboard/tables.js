@@ -3,9 +3,10 @@
 /**
  * A table.
  *
- * Columns are `{title, text(row), fill(cell, row), sort(row), number, head, wide, spare, silent}`: `text` for plain cells; `fill`,
- * called when what `text` returns has changed, for others; `sort` makes the title a button; `head` is the header of its row;
- * `wide` and `spare` take a line of their own, or are left out, where the page is narrow; `silent` hides the title.
+ * Columns are `{title, text(row), fill(cell, row), sort(row), number, head, wide, spare, silent}`: `text` for plain
+ * cells; `fill`, called when what `text` returns has changed, for others; `sort` makes the title a button; `head` is
+ * the header of its row; `wide` and `spare` take a line of their own, or are left out, where the page is narrow;
+ * `silent` hides the title.
  */
 class Table {
   #columns;

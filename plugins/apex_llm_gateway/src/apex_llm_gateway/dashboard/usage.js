@@ -11,7 +11,12 @@ function usageColumns(most) {
       sort: ({ errors }) => errors,
     },
     { title: "Tokens in", number: true, text: (row) => count(row.prompt_tokens), sort: (row) => row.prompt_tokens },
-    { title: "Tokens out", number: true, text: (row) => count(row.completion_tokens), sort: (row) => row.completion_tokens },
+    {
+      title: "Tokens out",
+      number: true,
+      text: (row) => count(row.completion_tokens),
+      sort: (row) => row.completion_tokens,
+    },
     {
       title: "Cost",
       number: true,
@@ -40,7 +45,11 @@ class Usage {
         title: "Model",
         head: true,
         text: ({ provider, model }) => JSON.stringify([provider, model]),
-        fill: (cell, { provider, model }) => cell.replaceChildren(h("span", { class: "name" }, model === "*" ? "further models" : model), h("span", { class: "muted below" }, provider ?? "no provider")),
+        fill: (cell, { provider, model }) =>
+          cell.replaceChildren(
+            h("span", { class: "name" }, model === "*" ? "further models" : model),
+            h("span", { class: "muted below" }, provider ?? "no provider"),
+          ),
         sort: ({ provider, model }) => `${model} ${provider}`,
       },
       ...usageColumns(() => this.#highest.models),
@@ -59,7 +68,10 @@ class Usage {
   });
 
   constructor() {
-    for (const [id, table] of [["usage", this.#byModel], ["users", this.#byUser]]) {
+    for (const [id, table] of [
+      ["usage", this.#byModel],
+      ["users", this.#byUser],
+    ]) {
       const { body, aside } = panel(id);
       aside("since the start, cost in the currency of the configured prices");
       body.append(table.element);
@@ -104,15 +116,27 @@ class Limits {
     this.#nothing.hidden = limits.length > 0;
     this.#panel.aside(limits.length ? count(limits.length) : "");
     const rows = limits.flatMap((standing) =>
-      AMOUNTS.filter(([kind]) => standing[kind]).map(([kind, form, noun]) => ({ ...standing, form, noun, amount: standing[kind] })),
+      AMOUNTS.filter(([kind]) => standing[kind]).map(([kind, form, noun]) => ({
+        ...standing,
+        form,
+        noun,
+        amount: standing[kind],
+      })),
     );
     const share = ({ amount: { used, limit } }) => (limit ? used / limit : 1);
     rows.sort((left, right) => share(right) - share(left));
-    this.#keyed.show(rows, ({ limit, scope, subject, per, noun }) => JSON.stringify([limit, scope, subject, per, noun]));
+    this.#keyed.show(rows, ({ limit, scope, subject, per, noun }) =>
+      JSON.stringify([limit, scope, subject, per, noun]),
+    );
   }
 
   #entry() {
-    const [name, subject, standing, more] = [h("b"), h("span", { class: "muted" }), h("span", { class: "standing" }), h("span", { class: "muted" })];
+    const [name, subject, standing, more] = [
+      h("b"),
+      h("span", { class: "muted" }),
+      h("span", { class: "standing" }),
+      h("span", { class: "muted" }),
+    ];
     const bar = h("span", { class: "bar" });
     return {
       element: h("li", {}, h("span", { class: "line" }, name, subject, standing), bar, more),
@@ -125,7 +149,8 @@ class Limits {
         put(subject, row.scope === "all" ? "everybody" : `${row.scope} ${row.subject}`);
         const flying = row.noun === "in flight";
         put(standing, `${row.form(used)} of ${row.form(limit)} ${row.noun}${flying ? "" : ` in ${span(row.per)}`}`);
-        const spent = share >= 1 && !flying && isNumber(row.resets_in) ? `something is given back in ${span(row.resets_in)}` : "";
+        const spent =
+          share >= 1 && !flying && isNumber(row.resets_in) ? `something is given back in ${span(row.resets_in)}` : "";
         put(more, [spent, row.shadow ? "only watches, refuses nobody" : ""].filter(Boolean).join(" · "));
       },
     };

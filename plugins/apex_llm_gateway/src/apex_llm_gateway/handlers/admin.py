@@ -66,13 +66,14 @@ class House(Protocol):
 
 async def state(house: House, _call: Call) -> Reply:
     """Return everything that the dashboard shows."""
-    return _private(merged(await house.backend.snapshots()))
+    _, encoded = await _state(house)
+    return Reply(body=encoded, headers=_uncached())
 
 
 async def stats(house: House, _call: Call) -> Reply:
     """Return the manager's statistics of each process."""
-    snapshots = await house.backend.snapshots()
-    return _private({"workers": [{"worker": told["worker"]["index"], **told["stats"]} for told in snapshots]})
+    workers = [{"worker": told["worker"]["index"], **told["stats"]} for told in await house.backend.snapshots()]
+    return _private({"workers": sorted(workers, key=lambda worker: int(worker["worker"]))})
 
 
 async def breakers(house: House, _call: Call) -> Reply:
@@ -148,23 +149,24 @@ async def _events(house: House, interval: float) -> AsyncGenerator[bytes, None]:
     leave = house.activity.listen(hear)
     try:
         while True:
-            document = merged(await house.backend.snapshots())
-            yield _event("state", document)
-            if house.draining:
+            last = house.draining
+            document, encoded = await _state(house)
+            yield _event("state", encoded)
+            if last:
                 return
             due = loop.time() + interval
             # What happened in other processes is known from the state only; what is as old as the watcher is no news.
             happened = {event["id"]: event for event in document["events"]}
             for identity in reversed(happened):
                 if told is not None and identity not in told:
-                    yield _event("happened", happened[identity])
+                    yield _event("happened", encode(happened[identity]))
             told = set(happened)
             while not house.draining and (left := due - loop.time()) > 0:
                 notable = await _next(queue, min(left, _ATTENTIVE))
-                if notable is not None:
-                    happening = notable.document()
-                    told.add(happening["id"])
-                    yield _event("happened", happening)
+                # It may have been there when the state was made.
+                if notable is not None and notable.id not in told:
+                    told.add(notable.id)
+                    yield _event("happened", encode(notable.document()))
     finally:
         leave()
 
@@ -178,8 +180,20 @@ async def _next(queue: asyncio.Queue[Notable], seconds: float) -> Notable | None
         return None
 
 
-def _event(name: str, document: Mapping[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(document))
+async def _state(house: House) -> tuple[dict[str, Any], bytes]:
+    """Return the state of all processes, and its JSON."""
+
+    def make() -> tuple[dict[str, Any], bytes]:
+        document = merged(snapshots)
+        return document, encode(document)
+
+    snapshots = await house.backend.snapshots()
+    # With many models it is long; meanwhile others want answers.
+    return await asyncio.to_thread(make)
+
+
+def _event(name: str, data: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 def _interval(query: Mapping[str, str]) -> float:

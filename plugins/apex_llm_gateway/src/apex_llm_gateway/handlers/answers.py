@@ -17,9 +17,10 @@ async def generate(house: House, call: Call) -> Reply | StreamReply:
     house.permit(call.key, options.model, options.provider)
     stream = getattr(asked, "stream", False)
     key = call.key
+    reply = stream_reply(house, call, asked) if stream else None
     house.activity.begin(call.id, operation.name, options.model, key.user, key.name, stream)
-    if stream:
-        return stream_reply(house, call, asked)
+    if reply is not None:
+        return reply
     try:
         return await operation.answer(house.manager, asked, call.caller(), call.id)
     finally:

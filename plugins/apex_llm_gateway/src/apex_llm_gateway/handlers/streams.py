@@ -25,10 +25,10 @@ def stream_reply(house: House, call: Call, asked: ChatRequest | CompletionReques
     caller = call.caller()
     if isinstance(asked, ChatRequest):
         streams = [house.manager.generate_chat_stream(asked.messages, asked.options, caller=caller)]
-        pieces = _chat(streams[0], call.id, asked)
+        pieces = _chat(house, streams[0], call.id, asked)
     else:
         streams = [house.manager.generate_text_stream(prompt, asked.options, caller=caller) for prompt in asked.prompts]
-        pieces = _completions(streams, call.id, asked)
+        pieces = _completions(house, streams, call.id, asked)
     return StreamReply(
         pieces=pieces,
         headers=partial(_headers, streams[0], call.id),
@@ -38,12 +38,13 @@ def stream_reply(house: House, call: Call, asked: ChatRequest | CompletionReques
     )
 
 
-async def _chat(stream: ChatStream, request_id: str, asked: ChatRequest) -> AsyncGenerator[bytes, None]:
+async def _chat(house: House, stream: ChatStream, request_id: str, asked: ChatRequest) -> AsyncGenerator[bytes, None]:
     frames: ChatFrames | None = None
     async with stream, aclosing(stream.batches()) as batches:
         async for batch in batches:
             if frames is None:
                 # Who answers is known from the first batch on.
+                house.activity.note(request_id, stream.provider, stream.model)
                 frames = ChatFrames(
                     request_id=request_id,
                     created=int(time.time()),
@@ -61,7 +62,7 @@ async def _chat(stream: ChatStream, request_id: str, asked: ChatRequest) -> Asyn
 
 
 async def _completions(
-    streams: list[ChatStream], request_id: str, asked: CompletionRequest
+    house: House, streams: list[ChatStream], request_id: str, asked: CompletionRequest
 ) -> AsyncGenerator[bytes, None]:
     """Stream one prompt after the other; the choices of each are numbered on from those before."""
     frames: CompletionFrames | None = None
@@ -72,6 +73,7 @@ async def _completions(
         async with stream, aclosing(stream.batches()) as batches:
             async for batch in batches:
                 if frames is None:
+                    house.activity.note(request_id, stream.provider, stream.model)
                     frames = CompletionFrames(
                         request_id=request_id,
                         created=int(time.time()),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
 from apex_llm_core.converters import decode, encode
-from apex_llm_core.errors import ApexLLMError, ConfigurationError
+from apex_llm_core.errors import ApexLLMError, ConfigurationError, ModelNotFoundError
 from apex_llm_core.routing.breakers import BreakerAction
 from apex_llm_gateway.http import HttpError, Reply, Request
 from apex_llm_gateway.http_server import HttpServer
@@ -26,6 +27,8 @@ from apex_llm_gateway.workers.sockets import worker_socket
 
 #: Seconds for an answer about what is, and for one that may have to read configuration and secrets.
 _SOON, _LATER = 1.0, 60.0
+#: States of breakers that somebody wanted, and what brings them about.
+_WANTED: Mapping[str, BreakerAction] = {"forced_open": "isolate", "metrics_only": "watch", "disabled": "disable"}
 
 
 class House(Protocol):
@@ -67,6 +70,7 @@ class Peers:
         self._server = HttpServer(self._answer, self._house.settings)
         await self._server.listen_unix(str(self._path))
         self._house.backend = self
+        await self._take_over()
 
     async def stop(self) -> None:
         """Leave the others."""
@@ -126,6 +130,19 @@ class Peers:
                 return decode(await answer.read()) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
+
+    async def _take_over(self) -> None:
+        """Move breakers as they were moved by hand before this worker took another's place."""
+        for path in self._others:
+            answer = await self._ask(path, "GET", "/peer/snapshot", _SOON)
+            if answer is not None:
+                for breaker in answer["snapshots"][0]["breakers"]:
+                    action = _WANTED.get(breaker["state"]) if breaker["reason"] == "by hand" else None
+                    if action is not None:
+                        # Its configuration may be newer, and know them no longer.
+                        with suppress(ModelNotFoundError):
+                            await self._local.move_breaker(breaker["provider"], breaker["model"], action)
+                return
 
     # -- for the others ------------------------------------------------------------------------------------------------
 

@@ -150,10 +150,6 @@ class Supervisor:
         elif self._serving:
             self._rolling = asyncio.get_running_loop().create_task(self._roll())
 
-    def pids(self) -> list[int]:
-        """Return the processes under way."""
-        return [worker.process.pid for worker in self._workers.values()]
-
     # -- one worker ----------------------------------------------------------------------------------------------------
 
     async def _first(self) -> Facts | None:
@@ -162,8 +158,14 @@ class Supervisor:
     def _keep(self, index: int) -> asyncio.Future[Facts]:
         """Begin to keep a worker going; return what tells that it serves."""
         ready: asyncio.Future[Facts] = asyncio.get_running_loop().create_future()
-        self._keeping[index] = asyncio.get_running_loop().create_task(self._keep_going(index, ready))
+        self._keeping[index] = task = asyncio.get_running_loop().create_task(self._keep_going(index, ready))
+        task.add_done_callback(self._kept)
         return ready
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        # A worker that cannot even be started, say for want of memory, is told by `run`.
+        if not task.cancelled() and task.exception() is not None:
+            self._stopping.set()
 
     async def _keep_going(self, index: int, ready: asyncio.Future[Facts]) -> None:
         while not self._stopping.is_set():
@@ -182,8 +184,7 @@ class Supervisor:
                 self._stopping.set()
                 return
             delay = self._restarts.ended(index)
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-            what = f"worker {index} {how}{'' if worker.refused is None else f' ({worker.refused})'}"
+            what = f"worker {index} {_ending(code)}{'' if worker.refused is None else f' ({worker.refused})'}"
             if delay is None:
                 self._tell(f"{what}, again and again; giving up")
                 self._exit_code = 1
@@ -209,6 +210,9 @@ class Supervisor:
             )
         self._restarts.began(index)
         self._workers[index] = worker = _Worker(index, process, await Line.over(ours))
+        if self._stopping.is_set():
+            # The others were told before it was there.
+            worker.line.send("stop")
         return worker
 
     async def _pause(self, seconds: float) -> None:
@@ -275,6 +279,14 @@ class Supervisor:
         for outcome in await gone:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    with suppress(ValueError):
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
 
 
 async def supervise(
