@@ -573,4 +573,4 @@ async def _retire(generation: Generation) -> None:
     await generation.shutdown()
 
 
-__all__ = ["LLMProviderManager"]
+__all__ = ["BreakerAction", "LLMProviderManager"]

@@ -9,7 +9,11 @@ import time
 
 def request(model: str, key: str, *, stream: bool = False) -> bytes:
     """Return a chat request as bytes."""
-    document = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **({"stream": True} if stream else {})}
+    document = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Hello"}],
+        **({"stream": True} if stream else {}),
+    }
     body = json.dumps(document).encode()
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %b\r\n"

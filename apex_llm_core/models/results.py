@@ -181,7 +181,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ChatGenerationChunk:
     """A piece of a streamed answer; `index` is the choice it belongs to.
 
@@ -202,30 +202,32 @@ class ChatGenerationChunk:
     details: Mapping[str, Any] | None = None
 
 
-def _text_chunk() -> Callable[[str, int], ChatGenerationChunk]:
-    new, cls = object.__new__, ChatGenerationChunk
-    fields = attrs.fields_dict(cls)
-    defaults = [
-        (getattr(cls, name).__set__, field.default) for name, field in fields.items() if name not in ("text", "index")
-    ]
-    set_text, set_index = cls.text.__set__, cls.index.__set__  # type: ignore[attr-defined]
+class _Unfrozen:
+    """A chunk before it is frozen: the same layout, but assignment is open."""
 
-    def text_chunk(text: str, index: int = 0) -> ChatGenerationChunk:
-        """Return ``ChatGenerationChunk(text=text, index=index)`` at a third of the constructor's cost.
-
-        For providers, which make one for each token.
-        """
-        chunk = new(cls)
-        set_text(chunk, text)
-        set_index(chunk, index)
-        for set_default, value in defaults:
-            set_default(chunk, value)
-        return chunk
-
-    return text_chunk
+    __slots__ = tuple(field.name for field in attrs.fields(ChatGenerationChunk))
 
 
-text_chunk = _text_chunk()
+def text_chunk(
+    text: str, index: int = 0, new: Callable[[Any], Any] = object.__new__, unfrozen: type = _Unfrozen
+) -> ChatGenerationChunk:
+    """Return ``ChatGenerationChunk(text=text, index=index)`` at a quarter of the constructor's cost.
+
+    For providers, which make one for each token.
+    """
+    chunk = new(unfrozen)
+    chunk.text = text
+    chunk.tool_calls = ()
+    chunk.reasoning = ""
+    chunk.reasoning_part = None
+    chunk.finish_reason = None
+    chunk.usage = None
+    chunk.index = index
+    chunk.logprobs = None
+    chunk.details = None
+    chunk.__class__ = ChatGenerationChunk
+    return chunk  # type: ignore[no-any-return]
+
 
 #: The chunks of text and of chat are the same; a text stream has no tool calls.
 TextGenerationChunk = ChatGenerationChunk

@@ -600,6 +600,16 @@ class TestConnections:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         house.upstream_until(lambda counts: counts.disconnects > before and not counts.open_requests)
 
+    def test_reset_ones_are_written_to_no_more(self, house, served, caplog):
+        body = served.chat("word " * 20_000, "mock-large", stream=True)
+        for number in range(5):
+            with closing(house.connect()) as sock:
+                sock.sendall(served.post(body, f"x-request-id: reset-{number}"))
+                sock.recv(1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            house.event(_finished(f"reset-{number}"))
+        assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
     @pytest.mark.parametrize("requests", [2, 10, 30])
     def test_pipelined_ones_cancel_too(self, house, served, requests):
         house.upstream.faults.add("hang")

@@ -36,7 +36,7 @@ def table(head):
 
 def written(default):
     if default is None:
-        return "–"
+        return "\N{EN DASH}"
     return f"`{json.dumps(list(default) if isinstance(default, tuple) else default)}`"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from apex_llm_cli.options import Invocation
 
 if TYPE_CHECKING:
+    from apex_llm_core.config import Config
     from apex_llm_core.manager import LLMProviderManager
 
 T = TypeVar("T")
@@ -32,6 +33,18 @@ def with_manager(invocation: Invocation, work: Callable[[LLMProviderManager], Aw
     return run(opened())
 
 
+def configuration(invocation: Invocation) -> Config | None:
+    """Read the configuration of *invocation* without starting anything; None when none is named.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
+    from apex_llm_core.config import load_config
+    from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+
+    return load_config(invocation.config, extensions=tuple(discover(EXTENSIONS)))
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         uvloop = importlib.import_module("uvloop")
@@ -41,4 +54,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-__all__ = ["run", "with_manager"]
+__all__ = ["configuration", "run", "with_manager"]

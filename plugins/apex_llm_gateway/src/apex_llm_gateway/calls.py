@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import attrs
 
@@ -12,6 +14,9 @@ from apex_llm_core.models import Caller
 from apex_llm_gateway.http import HttpError, Request
 from apex_llm_gateway.keys import Key
 
+T = TypeVar("T")
+#: Bytes of a body that take longer to read than anybody should have to wait.
+_LARGE = 1 << 19
 #: Ids of others that may stand in our headers, logs and records.
 _CORRELATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -46,14 +51,34 @@ class Call:
         Raises:
             HttpError: it is no JSON, or does not arrive.
         """
+        return await self.read(_as_it_is)
+
+    async def read(self, reader: Callable[[Any], T]) -> T:
+        """Return what *reader* makes of the decoded body; for large ones in a thread, so that others go on meanwhile.
+
+        Raises:
+            HttpError: it is no JSON, or does not arrive.
+            LLMError: *reader* raised it.
+        """
         body = await self.request.body()
-        try:
-            return decode(body)
-        except RecursionError:
-            raise HttpError(400, "the body is nested too deeply", code="invalid_json") from None
-        except ValueError as error:
-            said = "is empty; send a JSON object" if not body.strip() else f"is no JSON: {error}"
-            raise HttpError(400, f"the body {said}", code="invalid_json") from error
+        if len(body) > _LARGE:
+            return await asyncio.to_thread(_read, body, reader)
+        return _read(body, reader)
+
+
+def _as_it_is(document: Any) -> Any:
+    return document
+
+
+def _read(body: bytes, reader: Callable[[Any], T]) -> T:
+    try:
+        document = decode(body)
+    except RecursionError:
+        raise HttpError(400, "the body is nested too deeply", code="invalid_json") from None
+    except ValueError as error:
+        said = "is empty; send a JSON object" if not body.strip() else f"is no JSON: {error}"
+        raise HttpError(400, f"the body {said}", code="invalid_json") from error
+    return reader(document)
 
 
 def chosen_id(request: Request) -> str | None:

@@ -28,7 +28,6 @@ from urllib.parse import parse_qsl
 from aiohttp.http import HttpRequestParser, HttpVersion10, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
-from aiohttp.web import RequestPayloadError
 
 from apex_llm_gateway.http import Handler, HttpError, Reply, StreamReply
 from apex_llm_gateway.replies import error_reply
@@ -40,8 +39,14 @@ _BUFFER = 1 << 16
 _MOST_QUEUED = 64
 #: Seconds for which the rest of a body is read and dropped, so that the client can read its answer.
 _LINGER = 2.0
+#: Seconds after which a stream lets others have their turn.
+_SLICE = 0.003
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _END = b"0\r\n\r\n"
+
+
+class _BrokenBodyError(Exception):
+    """What the parser tells the reader of a body that breaks the rules of its encoding."""
 
 
 class Owner(Protocol):
@@ -91,7 +96,7 @@ class Connection(asyncio.Protocol):
             _BUFFER,
             max_line_size=settings.max_header_bytes,
             max_field_size=settings.max_header_bytes,
-            payload_exception=RequestPayloadError,
+            payload_exception=_BrokenBodyError,
         )
         self.loop = loop
         self.transport: asyncio.Transport | None = None
@@ -402,11 +407,16 @@ class _Stream:
                 self._write(b"")
                 return False
             async with aclosing(reply.pieces):
+                others = self._last
                 async for piece in reply.pieces:
                     self._write(piece)
-                    self._last = loop.time()
+                    self._last = now = loop.time()
                     if connection.writing_paused:
                         await connection.drain()
+                    elif now - others > _SLICE:
+                        # An upstream that never lets us wait must not keep all others waiting.
+                        others = now
+                        await asyncio.sleep(0)
         except ConnectionError:
             raise
         except Exception as error:
@@ -440,7 +450,7 @@ class _Stream:
 
     def _write(self, piece: bytes) -> None:
         transport = self._connection.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client hung up")
         data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked and piece else piece
         if not self._begun:

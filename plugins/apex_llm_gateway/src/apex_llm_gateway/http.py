@@ -20,7 +20,7 @@ class Request(Protocol):
 
     @property
     def method(self) -> str:
-        """GET, POST, …"""
+        """The HTTP method, in capitals."""
 
     @property
     def path(self) -> str:

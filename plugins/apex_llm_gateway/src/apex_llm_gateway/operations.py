@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -24,6 +25,8 @@ from apex_llm_gateway.openai.rules import ParameterError, Rules
 from apex_llm_gateway.replies import error_reply, origin_headers
 
 T = TypeVar("T")
+#: Prompts of one request that are asked at the same time.
+_AT_A_TIME = 16
 
 
 class Asked(Protocol):
@@ -103,7 +106,9 @@ async def _chat(manager: LLMProviderManager, asked: ChatRequest, caller: Caller,
 async def _completion(
     manager: LLMProviderManager, asked: CompletionRequest, caller: Caller, request_id: str
 ) -> Answered:
-    results = await _together([manager.generate_text(prompt, asked.options, caller=caller) for prompt in asked.prompts])
+    results = await _together(
+        [partial(manager.generate_text, prompt, asked.options, caller=caller) for prompt in asked.prompts]
+    )
     echo = asked.prompts if asked.echo else None
     return _answered(
         completion_body(results, request_id=request_id, created=int(time.time()), echo=echo), request_id, results
@@ -142,11 +147,17 @@ def _answered(body: bytes, request_id: str, results: Sequence[Any]) -> Answered:
     )
 
 
-async def _together(work: Sequence[Awaitable[T]]) -> list[T]:
-    """Await all of *work*; the first failure ends the rest and is raised."""
+async def _together(work: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Await all of *work*, a few at a time; the first failure ends the rest and is raised."""
     if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.ensure_future(job) for job in work]
+        return [await work[0]()]
+    free = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one(job: Callable[[], Awaitable[T]]) -> T:
+        async with free:
+            return await job()
+
+    tasks = [asyncio.ensure_future(one(job)) for job in work]
     try:
         return await asyncio.gather(*tasks)
     finally:

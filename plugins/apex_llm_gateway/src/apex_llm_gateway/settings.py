@@ -21,7 +21,8 @@ class ApiKeySettings:
         None, repr=False, doc="The SHA-256 of the key in hexadecimal digits, in the place of the key."
     )
     name: str = setting(
-        "", doc="Unique name, for limits (scope 'key'), logs and the dashboard; empty: the user's, or 'key-N' by position."
+        "",
+        doc="Unique name, for limits (scope 'key'), logs and the dashboard; empty: the user's, or 'key-N' by position.",
     )
     user: str | None = setting(None, doc="Who uses it: for limits, routing rules and the dashboard.")
     tier: str | None = setting(None, doc="The tier of its user, for routing rules and flags.")
@@ -29,7 +30,8 @@ class ApiKeySettings:
         ("user",), doc="'user' may use /v1, 'admin' also /admin; other words are for routing rules."
     )
     models: tuple[str, ...] = setting(
-        ("*",), doc="Patterns of the models it may name, as in the request or without its provider. Patterns know * and ?."
+        ("*",),
+        doc="Patterns of the models it may name, as in the request or without its provider. Patterns know * and ?.",
     )
     providers: tuple[str, ...] = setting(("*",), doc="Patterns of the providers it may choose as 'provider/model'.")
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from apex_llm_core.routing.breakers import BreakerAction
+from apex_llm_core.manager import BreakerAction
 from apex_llm_gateway.snapshots import Observed, Snapshot, local_snapshot
 
 

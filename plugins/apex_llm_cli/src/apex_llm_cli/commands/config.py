@@ -73,12 +73,10 @@ def _lines(summary: dict[str, Any]) -> list[str]:
 def show(invocation: Invocation) -> None:
     """Print what is in force after overlays and defaults, as TOML; secrets are masked, references to them are not."""
     from apex_llm_cli.output import print_document, write
-    from apex_llm_cli.running import with_manager
+    from apex_llm_cli.running import configuration, with_manager
     from apex_llm_cli.toml_text import to_toml
-    from apex_llm_core.config import load_config
-    from apex_llm_core.plugin.discovery import EXTENSIONS, discover
 
-    config = load_config(invocation.config, extensions=tuple(discover(EXTENSIONS)))
+    config = configuration(invocation)
     if config is None:
         # Only the manager knows which installed provider types it takes without a file.
         config = with_manager(invocation, _config_in_force)

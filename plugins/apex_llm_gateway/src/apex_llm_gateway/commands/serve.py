@@ -60,12 +60,12 @@ def command(invocation: Invocation, host: str | None, port: int | None, workers:
     SIGTERM or Ctrl-C ends it when the requests under way are done, within [gateway] shutdown_timeout; a second one ends
     it at once. SIGHUP reads the configuration again.
     """
-    from apex_llm_core.config import load_config
-    from apex_llm_core.plugin.discovery import EXTENSIONS, discover
+    from apex_llm_cli.running import configuration
+
     from apex_llm_gateway.configured import Overrides, settings_of
 
     overrides = Overrides(host=host, port=port, workers=workers)
-    config = load_config(invocation.config, extensions=discover(EXTENSIONS))
+    config = configuration(invocation)
     settings = settings_of(config, overrides)
     if settings.workers > 1:
         return _serve_several(invocation, config, settings, linger)

@@ -10,8 +10,7 @@ from typing import Any, Protocol, get_args
 
 from apex_llm_core.converters import encode, unstructure
 from apex_llm_core.errors import ApexLLMError, nearest
-from apex_llm_core.manager import LLMProviderManager
-from apex_llm_core.routing.breakers import BreakerAction
+from apex_llm_core.manager import BreakerAction, LLMProviderManager
 from apex_llm_gateway.activity import Activity
 from apex_llm_gateway.calls import Call
 from apex_llm_gateway.http import HttpError, Reply, StreamReply

@@ -12,7 +12,8 @@ from apex_llm_gateway.operations import OPERATIONS
 async def generate(house: House, call: Call) -> Reply | StreamReply:
     """Answer a request for the operation at its path, whole or streamed as it asks."""
     operation = OPERATIONS[call.request.path]
-    asked = operation.read(await call.document(), house.rules)
+    rules = house.rules
+    asked = await call.read(lambda document: operation.read(document, rules))
     options = asked.options
     house.permit(call.key, options.model, options.provider)
     stream = getattr(asked, "stream", False)

@@ -129,7 +129,7 @@ def _answer(told: Described) -> Schema:
         content = {told.gives: {"schema": TEXT}}
     else:
         content = {JSON: {"schema": ref(told.gives)}}
-    names = ["x-request-id"] if told.origin else []
+    names = [] if told.gives == EVENTS else ["x-request-id"]
     if told.streams is not None:
         content[EVENTS] = {"schema": either(_event(either(ref(told.streams), ref("Error"))), _END_OF_STREAM)}
     if told.origin:

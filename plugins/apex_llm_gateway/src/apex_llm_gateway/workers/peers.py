@@ -16,7 +16,7 @@ import aiohttp
 
 from apex_llm_core.converters import decode, encode
 from apex_llm_core.errors import ApexLLMError, ConfigurationError, ModelNotFoundError
-from apex_llm_core.routing.breakers import BreakerAction
+from apex_llm_core.manager import BreakerAction
 from apex_llm_gateway.http import HttpError, Reply, Request
 from apex_llm_gateway.http_server import HttpServer
 from apex_llm_gateway.replies import error_reply, json_reply
