@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ FIRST = 150
 WIDE = 1_000
 LONG_RUN = 100_000
 KEY = "bench-" + "k7Qz93mTfW" * 3
+#: The bar is 0.6 ms on a machine where the forwarder adds 0.26.
+FIRST_BAR = 2.3
 #: Measured as ratios of CPU: label, bar of ours, bar with the extra `fast`.
 RATIOS = {
     "chat": (f"chat, c={CONCURRENT}", 1.3, 0.95),
@@ -201,6 +204,7 @@ async def measure(servers: list[Served], upstream_port: int) -> dict[str, Any]:
         "chunk": chunks,
         "alone": {kind: statistics.median(values) * 1e3 for kind, values in alone.items()},
         "first": {kind: statistics.median(values) * 1e3 for kind, values in first.items()},
+        "firsts": first,
         "lost": WIDE - whole,
         "memory": memory,
     }
@@ -257,7 +261,11 @@ def main() -> int:
                 results.append((name, ratio, bar))
     results += [
         ("added to a chat alone, median, ms", found["alone"]["ours"], 0.8),
-        ("added to the first chunk, median, ms", found["first"]["ours"], 0.6),
+        (
+            "added to the first chunk, of what the forwarder adds",
+            statistics.median(map(truediv, found["firsts"]["ours"], found["firsts"]["floor"])),
+            FIRST_BAR,
+        ),
         (f"lost of {WIDE} streams at once", float(found["lost"]), 0.0),
         (f"memory after {LONG_RUN} more chats, MB", found["memory"], 90.0),
         ("start to the first answer, s", start_seconds(), 0.6),

@@ -2,8 +2,8 @@
 
 Those two cost a third of a small request. The short way carries what nearly all requests are: a body in memory, no proxy, no
 redirect, no cookies. It uses a few parts of aiohttp that its documentation does not name (`connect` of the connector,
-`set_response_params` and `read` of the connection's protocol, the answer's stream). All of them are used here and nowhere
-else, `available` looks for them before the first request, and without them everything goes the ordinary way.
+`set_response_params` and `read` of the connection's protocol, the answer's stream and its buffer). All of them are used here,
+the buffer by `AiohttpResponse.read`; `available` looks for them before the first request, and without them everything goes the ordinary way.
 """
 
 from __future__ import annotations

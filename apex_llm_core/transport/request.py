@@ -93,7 +93,10 @@ class AiohttpResponse:
         """
         content = self._response.content
         if content.is_eof() and content.exception() is None and self._size() <= self._max_body_bytes:
-            # All of a small answer comes with its head.
+            # All of a small answer comes with its head. Asked for it, the stream would have the connection read and parse on.
+            pieces = getattr(content, "_buffer", None)
+            if pieces is not None and len(pieces) == 1 and not content._buffer_offset:  # noqa: SLF001 - `exchange` says why
+                return pieces.popleft()  # type: ignore[no-any-return]
             return content.read_nowait()
         parts: list[bytes] = []
         size = 0

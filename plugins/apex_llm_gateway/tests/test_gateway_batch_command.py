@@ -35,7 +35,7 @@ class Folder:
         lines = [each if isinstance(each, str) else json.dumps(each) for each in requests]
         (self.path / "in.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
-    def start(self, *more):
+    def start(self, *more, **how):
         command = [
             sys.executable,
             "-m",
@@ -54,10 +54,11 @@ class Folder:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            **how,
         )
 
-    def run(self, *more):
-        process = self.start(*more)
+    def run(self, *more, **how):
+        process = self.start(*more, **how)
         output, told = process.communicate(timeout=PATIENCE)
         return process.returncode, output, told
 
@@ -179,6 +180,68 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(folder):
     assert len(folder.records()) == 50
 
 
+def test_what_cannot_be_read_again_is_no_input(folder):
+    folder.write(request("a"))
+    command = [
+        sys.executable,
+        "-m",
+        "apex_llm_cli",
+        "batch",
+        "/dev/stdin",
+        "-o",
+        "out.jsonl",
+        "--config",
+        "config.json",
+    ]
+    ran = subprocess.run(
+        command,
+        cwd=folder.path,
+        env=folder.environ,
+        input=(folder.path / "in.jsonl").read_text(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "save it in a file" in ran.stderr
+    assert not (folder.path / "out.jsonl").exists()
+
+
+def test_answers_are_not_lost_to_a_configuration_that_cannot_be_used(folder):
+    folder.write(request("a"))
+    assert folder.run()[0] == 0
+    before = folder.records()
+    (folder.path / "config.json").write_text('{"providers": [{"name": "mock", "type": "mok"}]}')
+    assert folder.run("--overwrite")[0] == 2
+    assert folder.records() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of processes")
+def test_a_full_disk_is_told_and_the_run_gone_on_with(folder):
+    import resource
+
+    folder.write(*(request(f"{number}", "x" * 300) for number in range(100)))
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    code, _, told = folder.run(preexec_fn=small_files)
+    assert code == 1
+    assert "the same command goes on" in told
+    kept = len(folder.records())
+    assert 0 < kept < 100
+    code, output, _ = folder.run("--json")
+    assert (code, json.loads(output)["skipped"]) == (0, kept)
+    assert sorted(int(record["custom_id"]) for record in folder.records()) == list(range(100))
+
+
+def test_the_pace_is_found_out_when_that_is_wanted(folder):
+    folder.write(*(request(f"{number}") for number in range(100)))
+    assert folder.run("--concurrency", "auto")[0] == 0
+    assert len(folder.records()) == 100
+
+
 def test_money_ends_it(folder):
     model = {"id": "mock-small", "cost_per_input_token": 0.5, "cost_per_output_token": 0.5}
     provider = {"name": "mock", "type": "mock", "models": [model]}
@@ -207,7 +270,9 @@ def test_unknown_costs_are_not_zero(folder):
         (["--errors", "out.jsonl"], "three files"),
         (["--errors", "in.jsonl"], "three files"),
         (["--errors", "no/such/folder"], "no/such/folder"),
-        (["--concurrency", "0"], "concurrency"),
+        (["--concurrency", "0"], "from 1 to 1000"),
+        (["--concurrency", "1001"], "from 1 to 1000"),
+        (["--concurrency", "many"], "'auto'"),
     ],
 )
 def test_wrong_usage(folder, arguments, words):

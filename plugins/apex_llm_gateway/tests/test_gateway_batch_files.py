@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 from apex_llm_gateway.batch.journal import Journal, JournalError
@@ -63,6 +65,19 @@ class TestLines:
         path.write_bytes(b"\n" + raw("a") + b"\r\n\n  \n" + raw("b"))
         assert [(each.number, each.custom_id) for each in lines_of(path, URLS)] == [(2, "a"), (5, "b")]
 
+    def test_a_mark_of_utf_8_is_no_part_of_the_first_line(self, tmp_path):
+        path = tmp_path / "in.jsonl"
+        path.write_bytes(b"\xef\xbb\xbf" + raw("a") + b"\n" + raw("b"))
+        assert [(each.number, each.custom_id, each.id) for each in lines_of(path, URLS)] == [
+            (1, "a", record_id(raw("a"))),
+            (2, "b", record_id(raw("b"))),
+        ]
+
+    def test_a_file_of_nothing_has_no_lines(self, tmp_path):
+        path = tmp_path / "in.jsonl"
+        path.touch()
+        assert list(lines_of(path, URLS)) == []
+
     def test_the_later_of_two_with_one_id_cannot_be_asked(self, tmp_path):
         path = tmp_path / "in.jsonl"
         path.write_bytes(b"\n".join([raw("a"), raw("b"), raw("a", body={"model": "n"})]))
@@ -118,6 +133,60 @@ class TestJournal:
             journal.answered(line("a"), 200, "", b"{}")
         with Journal(*files) as journal, pytest.raises(JournalError, match="'a' was answered already"):
             journal.finished.covers(line("a", body={"model": "other"}))
+
+    def test_a_changed_line_that_failed_before_may_be_asked_again(self, files):
+        with Journal(*files) as journal:
+            journal.answered(line("a"), 404, "", b"{}")
+        changed = line("a", body={"model": "other"})
+        with Journal(*files) as journal, pytest.raises(JournalError, match=r"'a' failed already.*--retry-errors"):
+            journal.finished.covers(changed)
+        with Journal(*files, retry_errors=True) as journal:
+            assert not journal.finished.covers(changed)
+
+    def test_the_two_files_are_not_mistaken_for_each_other(self, files):
+        with Journal(*files) as journal:
+            journal.answered(line("a"), 200, "", b"{}")
+            journal.answered(line("b"), 404, "", b"{}")
+        before = [path.read_bytes() for path in files]
+        with pytest.raises(JournalError, match="no record of a batch"), Journal(*reversed(files)):
+            pass
+        assert [path.read_bytes() for path in files] == before
+
+    def test_half_a_record_that_did_not_fit_is_taken_back(self, files, monkeypatch):
+        write, room = os.write, [400]
+
+        def scarce(file, data):
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            taken = write(file, data[: room[0]])
+            room[0] -= taken
+            return taken
+
+        names = [f"{number}" for number in range(9)]
+        with Journal(*files) as journal:
+            monkeypatch.setattr(os, "write", scarce)
+            for name in names:
+                try:
+                    journal.answered(line(name), 200, "", b"{}")
+                except OSError:
+                    room[0] = 1000
+        kept = [record["custom_id"] for record in written(files[0])]
+        assert len(kept) == 8
+        assert set(kept) < set(names)
+
+    @pytest.mark.skipif(os.name == "nt", reason="needs devices that are files")
+    def test_devices_are_no_files(self, files):
+        with pytest.raises(JournalError, match="choose a regular one"), Journal(Path(os.devnull), files[1]):
+            pass
+
+    def test_nothing_is_emptied_when_another_run_has_one_of_the_files(self, files, tmp_path):
+        other = tmp_path / "other.jsonl"
+        with Journal(other, tmp_path / "mine") as journal:
+            journal.answered(line("a"), 200, "", b"{}")
+        before = other.read_bytes()
+        with Journal(*files), pytest.raises(JournalError, match="another run"):
+            Journal(other, files[1], overwrite=True).open()
+        assert other.read_bytes() == before
 
     @settings(max_examples=60, deadline=None)
     @given(st.data())

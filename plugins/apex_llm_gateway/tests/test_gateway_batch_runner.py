@@ -62,10 +62,28 @@ class TestPace:
             pace.went_well()
         assert pace.limit == 8
 
+    def test_what_is_allowed_is_found_out(self):
+        pace, rounds = Pace(100, first=4), []
+        for _ in range(4):
+            rounds.append(pace.limit)
+            for _ in range(pace.limit):
+                pace.went_well()
+        assert rounds == [4, 8, 16, 32]
+        pace.slow_down(began=0.0, now=1.0, retry_after=None)
+        assert pace.limit == 32
+        for _ in range(32):
+            pace.went_well()
+        assert pace.limit == 32
+        pace.went_well()
+        assert pace.limit == 33
+
+    def test_it_begins_with_no_more_than_the_most(self):
+        assert Pace(3, first=8).limit == 3
+
 
 @pytest.fixture
 def batch(tmp_path):
-    """Runs a batch of so many lines in virtual time; returns its tally, its records and when each line was asked."""
+    """Runs a batch of so many lines in virtual time; returns its tally, its records and when each line was asked. Beside it: `seconds` it took, and the `tally` so far."""
 
     def run(ask, lines=20, cancel_at=None, **plan):
         source = tmp_path / "in.jsonl"
@@ -93,8 +111,10 @@ def batch(tmp_path):
                 await task
 
         output, errors = tmp_path / "out.jsonl", tmp_path / "errors.jsonl"
+        run.tally, began = tally, clock()
         with Journal(output, errors) as journal:
             run_virtual(work(journal), clock=clock)
+        run.seconds = clock() - began
         records = [json.loads(text) for path in (output, errors) for text in path.read_text().splitlines()]
         return tally, records, asked
 
@@ -168,26 +188,59 @@ def test_lines_that_wait_for_another_try_do_not_keep_others_waiting(batch):
     assert max(at for at, number in asked if number >= 4) < FakeClock()() + 4.0
 
 
-def test_money_ends_it(batch):
-    tallies = []
+def test_the_pace_is_found_out(batch):
+    under_way = []
 
     async def ask(_number, _times):
-        tallies[0].cost += 1.0
+        under_way.append(None)
+        busy = len(under_way) > 20
+        await asyncio.sleep(1)
+        under_way.pop()
+        return bad(429, Retry_After="1") if busy else GOOD
+
+    tally, records, asked = batch(ask, lines=400, concurrency=100, at_first=4, attempts=50)
+    assert (tally.succeeded, len(records)) == (400, 400)
+    by_second = {}
+    for at, _ in asked:
+        by_second[at] = by_second.get(at, 0) + 1
+    together = list(by_second.values())
+    assert together[:3] == [4, 8, 16]
+    assert max(together) <= 32
+    # Not one line at a time for the rest of it.
+    assert len(together) < 50
+
+
+def test_an_end_wakes_one_of_those_that_wait(batch, monkeypatch):
+    looks = []
+    wait = Pace.wait
+    monkeypatch.setattr(Pace, "wait", lambda self, now: looks.append(now) or wait(self, now))
+
+    async def ask(number, _times):
+        await asyncio.sleep(1 + number / 1000)
         return GOOD
 
-    def run():
-        original = Runner.__init__
+    batch(ask, lines=400, concurrency=20)
+    assert len(looks) <= 3 * 400
 
-        def noted(self, plan, journal, ask, tally, **more):
-            tallies.append(tally)
-            original(self, plan, journal, ask, tally, **more)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Runner, "__init__", noted)
-            return batch(ask, lines=30, concurrency=1, max_cost=5.0)
+def test_money_ends_it(batch):
+    async def ask(_number, _times):
+        batch.tally.cost += 1.0
+        return GOOD
 
-    tally, records, _ = run()
+    tally, records, _ = batch(ask, lines=30, concurrency=1, max_cost=5.0)
     assert (tally.stopped, tally.succeeded, len(records)) == ("max_cost", 5, 5)
+
+
+def test_the_end_of_the_money_does_not_wait_for_lines_that_would_be_asked_again_later(batch):
+    async def ask(number, _times):
+        await asyncio.sleep(2)
+        batch.tally.cost += 1.0
+        return GOOD if number else bad(500, Retry_After="50")
+
+    tally, records, _ = batch(ask, lines=30, concurrency=2, max_cost=5.0)
+    assert (tally.stopped, len(records)) == ("max_cost", 5)
+    assert batch.seconds == 6.0
 
 
 def test_an_interruption_lets_those_under_way_finish(batch):
@@ -199,6 +252,16 @@ def test_an_interruption_lets_those_under_way_finish(batch):
     assert {record["custom_id"] for record in records} == {"c0", "c1", "c2", "c3"}
     assert len(asked) == 6
     assert tally.stopped == "interrupted"
+
+
+def test_an_interruption_does_not_wait_for_lines_that_would_be_asked_again_later(batch):
+    async def ask(_number, times):
+        return bad(500) if times < 5 else GOOD
+
+    tally, records, asked = batch(ask, lines=4, cancel_at=4.0)
+    # Asked at 0, 1 and 3 seconds, and not again before the seventh.
+    assert (len(asked), records, tally.stopped) == (12, [], "interrupted")
+    assert batch.seconds == 4.0
 
 
 def test_a_failure_to_write_ends_it(batch, monkeypatch):

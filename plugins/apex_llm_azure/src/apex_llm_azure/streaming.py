@@ -31,7 +31,8 @@ from apex_llm_core.models import ChatGenerationChunk, ToolCallDelta, Usage, text
 from apex_llm_core.transport import SseDecoder, SseError, SseEvent
 
 _DONE = b"[DONE]"
-#: Events parsed at a time.
+#: Events parsed at a time: in the beginning, and at most.
+_FIRST_PORTION = 3
 _PORTION = 32
 _NOTHING: Mapping[str, Any] = {}
 
@@ -55,6 +56,7 @@ class ChatStreamDecoder:
         self._failure_of = failure_of
         self._sse = SseDecoder()
         self._splicer = Splicer()
+        self._portion = _FIRST_PORTION
         self._choices = choices
         self._prompt: Any = None
         #: By choice: the annotations so far, and the finish reason that is held back.
@@ -109,8 +111,10 @@ class ChatStreamDecoder:
         splicer = self._splicer
         position, count = 0, len(texts)
         while (position := splicer.run(texts, position, chunks)) < count:
-            # In portions that stay in the processor's cache.
-            portion = texts[position : position + (1 if splicer.hopeful else _PORTION)]
+            # In portions: small ones while something may be learnt from the next, at most what stays in the processor's cache.
+            size = 1 if splicer.hopeful else self._portion
+            self._portion = min(2 * size, _PORTION)
+            portion = texts[position : position + size]
             documents = self._documents(portion)
             self._take_all(documents, chunks)
             if self.failure is not None:

@@ -7,7 +7,9 @@ machine as soon as `sync` returned. What a killed run left of a last record is c
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,8 +31,9 @@ class JournalError(Exception):
 class Finished:
     """What earlier runs finished."""
 
-    #: The id of the record by `custom_id`, for lines that were asked.
-    asked: dict[str, str] = attrs.field(factory=dict)
+    #: The id of the record by `custom_id`, for lines that were answered, and for those that were asked and failed.
+    answered: dict[str, str] = attrs.field(factory=dict)
+    refused: dict[str, str] = attrs.field(factory=dict)
     #: Number and id of lines that cannot be asked.
     unasked: set[tuple[int, str]] = attrs.field(factory=set)
     succeeded: int = 0
@@ -44,17 +47,22 @@ class Finished:
         """
         if isinstance(line, Unreadable):
             return (line.number, line.id) in self.unasked
-        known = self.asked.get(line.custom_id)
+        known = self.answered.get(line.custom_id)
+        what, advice = "was answered", "choose another output file, or --overwrite"
+        if known is None:
+            known = self.refused.get(line.custom_id)
+            what, advice = "failed", "--retry-errors asks it as it is now"
         if known is not None and known != line.id:
             raise JournalError(
-                f"line {line.number}: custom_id {line.custom_id!r} was answered already, but the line was another one then; "
-                "choose another output file, or --overwrite"
+                f"line {line.number}: custom_id {line.custom_id!r} {what} already, but the line was another one then; {advice}"
             )
         return known is not None
 
 
 class Journal:
-    """The output file and the file of errors of one run; a context manager. Nobody else writes them meanwhile.
+    """The output file and the file of errors of one run; a context manager.
+
+    Nobody else writes them while it is open.
 
     Args:
         output: gets a record for each line that was answered.
@@ -71,7 +79,7 @@ class Journal:
         self._retry_errors = retry_errors
         self._output = self._errors = -1
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
         """Open both files and read what earlier runs finished; blocking.
 
         Raises:
@@ -79,17 +87,19 @@ class Journal:
             OSError: they cannot be written.
         """
         try:
-            self._output = self._open(self._output_path, anew=self._overwrite)
-            self._errors = self._open(self._errors_path, anew=self._overwrite or self._retry_errors)
-            for record in _records(self._output, self._output_path):
-                self._note(record)
-                self.finished.succeeded += 1
-            for record in _records(self._errors, self._errors_path):
-                self._note(record)
-                self.finished.failed += 1
+            self._output = _opened(self._output_path)
+            self._errors = _opened(self._errors_path)
+            # Nothing is cut off before both are known to be ours.
+            _begin(self._output, self._output_path, anew=self._overwrite)
+            _begin(self._errors, self._errors_path, anew=self._overwrite or self._retry_errors)
+            self._note()
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> Self:
+        """Open it, as `open` does."""
+        self.open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,31 +138,58 @@ class Journal:
                 os.close(file)
         self._output = self._errors = -1
 
-    def _open(self, path: Path, *, anew: bool) -> int:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            _lock(file, path)
-            if anew:
-                os.ftruncate(file, 0)
+    def _note(self) -> None:
+        finished = self.finished
+        for record in _records(self._output, self._output_path, good=True):
+            finished.answered[record["custom_id"]] = record["id"]
+            finished.succeeded += 1
+        for record in _records(self._errors, self._errors_path, good=False):
+            error = record["error"]
+            if error is None:
+                finished.refused[record["custom_id"]] = record["id"]
             else:
-                _cut(file, path)
-        except BaseException:
-            os.close(file)
-            raise
-        return file
+                finished.unasked.add((error["line"], record["id"]))
+            finished.failed += 1
 
-    def _note(self, record: dict[str, Any]) -> None:
-        error = record["error"]
-        if error is None:
-            self.finished.asked[record["custom_id"]] = record["id"]
-        else:
-            self.finished.unasked.add((error["line"], record["id"]))
+
+def _opened(path: Path) -> int:
+    """Open and lock the file at *path*, new or not; its name is then safe from the end of the machine, too."""
+    # Windows would change line ends; others have no such flag.
+    binary = getattr(os, "O_BINARY", 0)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o644)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise JournalError(f"{path}: this is no file that can be gone on with; choose a regular one")
+        _lock(file, path)
+        # Not every system opens folders, or syncs them.
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _begin(file: int, path: Path, *, anew: bool) -> None:
+    if anew:
+        os.ftruncate(file, 0)
+    else:
+        _cut(file, path)
 
 
 def _append(file: int, data: bytes) -> None:
     view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    try:
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError:
+        # Half a record must not become the beginning of the next one.
+        os.ftruncate(file, os.fstat(file).st_size - (len(data) - len(view)))
+        raise
 
 
 def _lock(file: int, path: Path) -> None:
@@ -171,37 +208,49 @@ def _cut(file: int, path: Path) -> None:
     size = end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - _BLOCK)
-        found = os.pread(file, end - start, start).rfind(b"\n")
+        found = _read(file, end - start, start).rfind(b"\n")
         if found >= 0:
             end = start + found + 1
             break
         end = start
     if end < size:
-        begun = os.pread(file, len(_BEGIN), end)
+        begun = _read(file, len(_BEGIN), end)
         if not _BEGIN.startswith(begun):
             raise _foreign(path, "the last line")
         os.ftruncate(file, end)
+
+
+def _read(file: int, size: int, at: int) -> bytes:
+    os.lseek(file, at, os.SEEK_SET)
+    return os.read(file, size)
 
 
 def _foreign(path: Path, what: str) -> JournalError:
     return JournalError(f"{path}: {what} is no record of a batch; choose another output file, or --overwrite")
 
 
-def _records(file: int, path: Path) -> Iterator[dict[str, Any]]:
+def _records(file: int, path: Path, *, good: bool) -> Iterator[dict[str, Any]]:
+    """Read the records of lines that were answered, or of those that failed; others are not ours."""
     with os.fdopen(os.dup(file), "rb") as reader:
         reader.seek(0)
         for number, raw in enumerate(reader, 1):
             try:
                 record = decode(raw)
-                error = record["error"]
-                known = isinstance(record["id"], str) and (
-                    isinstance(record["custom_id"], str) if error is None else isinstance(error["line"], int)
-                )
+                known = isinstance(record["id"], str) and _is_good(record) is good
             except (ValueError, KeyError, TypeError, RecursionError):
                 known = False
             if not known:
                 raise _foreign(path, f"line {number}")
             yield record
+
+
+def _is_good(record: dict[str, Any]) -> bool | None:
+    """Whether *record* is of a line that was answered; None when it is no record."""
+    error = record["error"]
+    if error is not None:
+        return False if isinstance(error["line"], int) else None
+    status = record["response"]["status_code"]
+    return status < 400 if isinstance(record["custom_id"], str) and isinstance(status, int) else None
 
 
 __all__ = ["Finished", "Journal", "JournalError"]

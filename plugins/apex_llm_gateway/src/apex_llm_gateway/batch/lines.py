@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,9 @@ def lines_of(path: Path, urls: Iterable[str]) -> Iterator[Line | Unreadable]:
     """
     seen: dict[str, int] = {}
     with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
+        # Some editors mark UTF-8 so.
+        first_line = file.readline().removeprefix(BOM_UTF8)
+        for number, raw in enumerate(chain((first_line,), file), 1):
             if not raw.strip():
                 continue
             line = read_line(number, raw, urls)

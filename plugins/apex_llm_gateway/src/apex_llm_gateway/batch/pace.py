@@ -3,7 +3,8 @@
 ========================  ==================================================================================
 what happens              what becomes of the pace
 ========================  ==================================================================================
-an answer                 one more at a time after as many answers as are asked at a time, up to the most
+an answer                 one more at a time, up to the most; after the first refusal, only one more after as
+                          many answers as are asked at a time
 a refusal for its pace    half as many, once for all that were under way together; nobody asks until the
                           service said, or for a second
 ========================  ==================================================================================
@@ -22,11 +23,12 @@ class Pace:
 
     Args:
         most: lines at the same time at most.
+        first: lines at the same time at first; all that may be by default.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, first: int | None = None) -> None:
         self._most = most
-        self._limit = float(most)
+        self._limit = float(most if first is None else min(first, most))
         self._slowed_at = float("-inf")
         #: Nobody asks before.
         self.paused_until = float("-inf")
@@ -53,7 +55,8 @@ class Pace:
 
     def went_well(self) -> None:
         """Take an answer into account, besides `ended`."""
-        self._limit = min(self._most, self._limit + 1.0 / self._limit)
+        unlimited_yet = self._slowed_at == float("-inf")
+        self._limit = min(self._most, self._limit + (1.0 if unlimited_yet else 1.0 / self._limit))
 
     def slow_down(self, began: float, now: float, retry_after: float | None) -> None:
         """Take a refusal for the pace into account, besides `ended`; *began* is when the line was asked."""

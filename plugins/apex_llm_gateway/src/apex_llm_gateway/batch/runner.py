@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +43,10 @@ class Plan:
     """How a batch is run."""
 
     source: Path
+    #: Lines under way at most.
     concurrency: int = 8
+    #: Lines under way at first; more as long as nobody refuses them for their pace. None: all that may be.
+    at_first: int | None = None
     #: How often a line is tried that fails in a way that may pass.
     attempts: int = 5
     #: Stop asking when so much is known to be spent; None: never.
@@ -66,8 +70,12 @@ class Runner:
         self._ask = ask
         self._tally = tally
         self._clock = clock
-        self._pace = Pace(plan.concurrency)
+        self._pace = Pace(plan.concurrency, plan.at_first)
+        #: Whether the line whose turn is next has something new to look at.
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        #: Whether no line is asked any more.
+        self._over = asyncio.Event()
         self._in_hand = asyncio.Semaphore(plan.concurrency * _IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -126,11 +134,9 @@ class Runner:
     async def _finish(self, line: Line) -> None:
         """Ask *line* until there is something to write down."""
         for number in range(1, self._plan.attempts + 1):
-            await self._my_turn()
-            if self._tally.stopped is not None:
+            if not await self._my_turn():
                 return
             began = self._clock()
-            self._pace.began()
             try:
                 answered = await self._ask(line)
             finally:
@@ -141,7 +147,7 @@ class Runner:
                 self._journal.answered(line, answered.status, answered.headers.get("x-request-id", ""), answered.body)
                 self._tally.answered(answered)
                 return
-            await asyncio.sleep(wait)
+            await _wait(self._over, wait)
 
     def _verdict(self, answered: Answered, number: int, began: float) -> float | None:
         """Return the seconds after which the line is asked again, None when it is finished; also sets the pace."""
@@ -162,22 +168,24 @@ class Runner:
             return 0.0
         return min(_FIRST_WAIT * 2 ** (number - 1), _LONGEST_WAIT) if retry_after is None else retry_after
 
-    async def _my_turn(self) -> None:
-        while self._tally.stopped is None and not self._too_dear():
-            wait = self._pace.wait(self._clock())
-            if wait == 0.0:
-                return
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+    async def _my_turn(self) -> bool:
+        """Wait until the pace allows another line, and count it; false when no line is asked any more."""
+        # Lines wait in a row: an end wakes the first of them, not all.
+        async with self._turn:
+            while not self._too_dear() and not self._over.is_set():
+                wait = self._pace.wait(self._clock())
+                if wait == 0.0:
+                    self._pace.began()
+                    return True
+                self._changed.clear()
+                await _wait(self._changed, wait)
+        return False
 
     def _too_dear(self) -> bool:
         most = self._plan.max_cost
         if most is not None and self._tally.cost >= most:
             self._tally.stopped = "max_cost"
+            self._over.set()
         return self._tally.stopped == "max_cost"
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -187,6 +195,7 @@ class Runner:
             self._failure = self._failure or error
 
     async def _let_finish(self) -> None:
+        self._over.set()
         self._changed.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GRACE)
@@ -195,6 +204,13 @@ class Runner:
         while True:
             await asyncio.sleep(_SYNC)
             await asyncio.to_thread(self._journal.sync)
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for *event*, but not longer than so many seconds; None: as long as it takes."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _some(lines: Iterator[Line | Unreadable]) -> list[Line | Unreadable]:

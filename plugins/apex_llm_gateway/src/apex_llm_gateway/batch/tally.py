@@ -79,7 +79,8 @@ class Tally:
             "retried": self.retried,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
-            "cost": self.cost if self.cost or not self.cost_unknown else None,
+            # Without the noise of many small sums.
+            "cost": float(f"{self.cost:.10g}") if self.cost or not self.cost_unknown else None,
             "cost_unknown": self.cost_unknown,
             "seconds": round(seconds, 3),
             "lines_per_second": round(asked / seconds, 2) if seconds > 0 else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from apex_llm_core.manager import LLMProviderManager
     from apex_llm_gateway.batch.journal import Journal
     from apex_llm_gateway.batch.runner import Plan
+
+#: Lines at a time at most; where the pace is found out, so many are tried at first and so many at most.
+_MOST = 1000
+_AUTO_FIRST = 8
+_AUTO_MOST = 256
+
+
+def _number_or_auto(context: click.Context, parameter: click.Parameter, value: str) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    number = int(value) if value.isdecimal() and len(value) <= len(str(_MOST)) else 0
+    if not 1 <= number <= _MOST:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 to {_MOST} nor 'auto'", context, parameter)
+    return number
 
 
 @click.command("batch")
@@ -32,7 +46,12 @@ if TYPE_CHECKING:
     help="Gets one for every line that failed; default: OUT.errors.jsonl.",
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, metavar="N", help="Lines at a time."
+    "--concurrency",
+    callback=_number_or_auto,
+    default="8",
+    show_default=True,
+    metavar="N|auto",
+    help=f"Lines at a time; auto: more and more, up to {_AUTO_MOST}, until the providers refuse.",
 )
 @click.option(
     "--attempts",
@@ -53,7 +72,7 @@ def command(
     source: Path,
     output: Path,
     errors: Path | None,
-    concurrency: int,
+    concurrency: int | Literal["auto"],
     attempts: int,
     max_cost: float | None,
     retry_errors: bool,
@@ -64,6 +83,7 @@ def command(
     The same command goes on where an earlier run was ended, however it was. Lines: {"custom_id", "method": "POST", "url":
     "/v1/chat/completions", "body": {…}}; other URLs: /v1/completions, /v1/embeddings, /v1/images/generations.
     """
+    from apex_llm_cli.output import OutputError
     from apex_llm_cli.running import with_manager
 
     from apex_llm_gateway.batch.journal import Journal, JournalError
@@ -72,19 +92,37 @@ def command(
     errors = errors or output.with_suffix(f".errors{output.suffix or '.jsonl'}")
     if len({path.resolve() for path in (source, output, errors)}) < 3:
         raise click.UsageError("the input, the output and the file of errors must be three files")
-    plan = Plan(source=source, concurrency=concurrency, attempts=attempts, max_cost=max_cost)
+    if not source.is_file():
+        raise click.UsageError(f"{source}: this can be read once only, and a batch reads it again; save it in a file")
+    most, at_first = (_AUTO_MOST, _AUTO_FIRST) if concurrency == "auto" else (concurrency, None)
+    plan = Plan(source=source, concurrency=most, at_first=at_first, attempts=attempts, max_cost=max_cost)
+    journal = Journal(output, errors, overwrite=overwrite, retry_errors=retry_errors)
     try:
-        with Journal(output, errors, overwrite=overwrite, retry_errors=retry_errors) as journal:
-            document = with_manager(invocation, lambda manager: _run(manager, plan, journal))
+        document = with_manager(invocation, lambda manager: _run(manager, plan, journal))
     except JournalError as error:
         raise click.UsageError(str(error)) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise click.UsageError(f"{error.filename or 'the files'}: {error.strerror}") from error
+        if error.filename is not None:
+            raise click.UsageError(f"{error.filename}: {error.strerror}") from error
+        raise OutputError(f"{error.strerror}; what is finished is kept, and the same command goes on") from error
     _print({**document, "output": str(output), "errors": str(errors)}, as_json=invocation.json)
     return 1 if document["failed"] or document["failed_before"] or document["left"] else 0
 
 
 async def _run(manager: LLMProviderManager, plan: Plan, journal: Journal) -> dict[str, Any]:
+    import asyncio
+
+    try:
+        # With a manager that works: --overwrite is not to cost answers because of a configuration that cannot be used.
+        await asyncio.to_thread(journal.open)
+        return await _answer_all(manager, plan, journal)
+    finally:
+        journal.close()
+
+
+async def _answer_all(manager: LLMProviderManager, plan: Plan, journal: Journal) -> dict[str, Any]:
     import asyncio
     import time
     from functools import partial
