@@ -416,6 +416,10 @@ class TestHeads:
         found = send(data, end=True)
         assert not found or is_error(found[0], {400, 401, 404, 405, 414, 505})
 
+    @pytest.mark.parametrize("data", [b"GET /\r\n\r\n", b"GET /health/live\r\n\r\n"], ids=repr)
+    def test_without_a_version_are_refused(self, send, data):
+        assert is_error(send(data)[0], {400, 505})
+
     def test_of_tls_are_refused(self, house):
         context = ssl.create_default_context()
         context.check_hostname = False

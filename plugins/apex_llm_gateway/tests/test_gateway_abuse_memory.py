@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="r
 
 MEGABYTE = 1 << 20
 #: Rounds before the memory is measured the first time, and between that and the second.
-WARM_UP, ROUNDS = 3, 12
+WARM_UP, ROUNDS = 9, 12
 #: What all those rounds may add. The largest body that is taken is 2 MB.
 GROWTH = 6 * MEGABYTE
 #: What they may take for a while, above what there was.

@@ -135,6 +135,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio calls it so
         """End what is under way."""
         self.transport = None
+        # It holds on to us, and to what it has not handed out: together we would wait for the collector.
+        self._parser = None
         self._owner.closed(self)
         self._queue.clear()
         self.resume_writing()
@@ -209,6 +211,10 @@ class Connection(asyncio.Protocol):
             if message is None:
                 self._send(error_reply(payload), _NOTHING_KNOWN, keep=False)
                 return
+            if message.version < HttpVersion10:
+                # The parser takes a line without a version for HTTP/0.9, which knows neither heads nor statuses.
+                self._send(error_reply(HttpError(505, "HTTP/1.1 or HTTP/1.0 is needed")), _NOTHING_KNOWN, keep=False)
+                return
             try:
                 reply = await owner.handler(Incoming(self, message, payload))
             except HttpError as error:
@@ -239,6 +245,9 @@ class Connection(asyncio.Protocol):
             self._queue.clear()
             if unread and not transport.is_closing():
                 self._lingers_until = self.loop.time() + _LINGER
+                # What it holds of the body is dropped, too, and its end has to be seen however full the reader was.
+                self._parser = None
+                self._reading_paused = False
                 with suppress(OSError, RuntimeError):
                     transport.write_eof()
                 self._resume()
