@@ -174,7 +174,8 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(folder):
     done = len(folder.records())
     assert process.returncode == 130
     assert f"{50 - done} lines left; the same command goes on" in told
-    assert done % 5 == 0
+    # Those that were under way, when the first came back, are among them.
+    assert 5 <= done < 50
     assert "Traceback" not in told
     assert folder.run()[0] == 0
     assert len(folder.records()) == 50

@@ -19,17 +19,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from contextlib import aclosing, suppress
-from http import HTTPStatus
+from contextlib import suppress
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
 
 from aiohttp.http import HttpRequestParser, HttpVersion10, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from apex_llm_gateway.http import Handler, HttpError, Reply, StreamReply
+from apex_llm_gateway.incoming import Incoming
+from apex_llm_gateway.outgoing import Outgoing, whole
 from apex_llm_gateway.replies import error_reply
 from apex_llm_gateway.settings import GatewaySettings
 
@@ -39,10 +38,6 @@ _BUFFER = 1 << 16
 _MOST_QUEUED = 64
 #: Seconds for which the rest of a body is read and dropped, so that the client can read its answer.
 _LINGER = 2.0
-#: Seconds after which a stream lets others have their turn.
-_SLICE = 0.003
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-_END = b"0\r\n\r\n"
 
 
 class _BrokenBodyError(Exception):
@@ -81,6 +76,7 @@ class Connection(asyncio.Protocol):
         "_stuck_since",
         "_waiting",
         "loop",
+        "settings",
         "task",
         "transport",
         "writing_paused",
@@ -99,6 +95,7 @@ class Connection(asyncio.Protocol):
             payload_exception=_BrokenBodyError,
         )
         self.loop = loop
+        self.settings = settings
         self.transport: asyncio.Transport | None = None
         self._owner = owner
         #: A body has no room for more; set by its reader's calls.
@@ -109,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[tuple[RawRequestMessage | None, StreamReader | HttpError]] = deque()
         #: Answers the request whose turn it is.
         self.task: asyncio.Task[None] | None = None
-        self._stream: _Stream | None = None
+        self._stream: Outgoing | None = None
         self._idle_since = loop.time()
         #: When the first bytes of a head came that is not complete; 0: none did.
         self._head_began = 0.0
@@ -213,7 +210,9 @@ class Connection(asyncio.Protocol):
                 return
             if message.version < HttpVersion10:
                 # The parser takes a line without a version for HTTP/0.9, which knows neither heads nor statuses.
-                self._send(error_reply(HttpError(505, "HTTP/1.1 or HTTP/1.0 is needed")), _NOTHING_KNOWN, keep=False)
+                self._send(
+                    error_reply(HttpError(400, "this is no HTTP/1.1 and no HTTP/1.0")), _NOTHING_KNOWN, keep=False
+                )
                 return
             try:
                 reply = await owner.handler(Incoming(self, message, payload))
@@ -221,7 +220,7 @@ class Connection(asyncio.Protocol):
                 reply = error_reply(error)
             keep = not message.should_close and not owner.stopping and not message.upgrade and payload.is_eof()
             if type(reply) is StreamReply:
-                self._stream = stream = _Stream(self, message, reply, keep=keep)
+                self._stream = stream = Outgoing(self, message, reply, keep=keep)
                 try:
                     keep = await stream.run()
                 finally:
@@ -271,28 +270,14 @@ class Connection(asyncio.Protocol):
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
+    @property
+    def common(self) -> str:
+        """The lines that every head has: date and server."""
+        return self._owner.common
+
     def _send(self, reply: Reply, message: RawRequestMessage, *, keep: bool) -> None:
-        head = self.head(reply.status, reply.headers, reply.content_type, keep=keep, version=message.version)
-        body = reply.body
         if self.transport is not None:
-            start = f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
-            self.transport.write(start if message.method == "HEAD" else start + body)
-
-    def head(
-        self, status: int, headers: Mapping[str, str], content_type: str, *, keep: bool, version: tuple[int, int]
-    ) -> str:
-        """Return a head without its last lines.
-
-        Raises:
-            ValueError: a header would end early, and could add others.
-        """
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
-            raise ValueError("a header holds a line end")
-        persistence = (
-            "" if keep and version != HttpVersion10 else f"Connection: {'keep-alive' if keep else 'close'}\r\n"
-        )
-        return f"{_STATUS_LINES[status]}Content-Type: {content_type}\r\n{lines}{self._owner.common}{persistence}"
+            self.transport.write(whole(reply, message.method, message.version, self._owner.common, keep=keep))
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -303,7 +288,7 @@ class Connection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Close the connection when its client keeps us waiting; keep its stream alive."""
-        transport, settings = self.transport, self._owner.settings
+        transport, settings = self.transport, self.settings
         if transport is None:
             return
         waiting = transport.get_write_buffer_size()
@@ -324,165 +309,6 @@ class Connection(asyncio.Protocol):
             self._stream.check(now, settings.keep_alive)
 
 
-class Incoming:
-    """Implements `Request`."""
-
-    __slots__ = ("_connection", "_payload", "_target", "headers", "method", "path")
-
-    def __init__(self, connection: Connection, message: RawRequestMessage, payload: StreamReader) -> None:
-        self._connection = connection
-        self._payload = payload
-        self.method = message.method
-        self.headers = message.headers
-        self._target = message.path
-        self.path = message.path.partition("?")[0]
-
-    @property
-    def query(self) -> Mapping[str, str]:
-        """The decoded query; of repeated names the first."""
-        found: dict[str, str] = {}
-        for name, value in parse_qsl(self._target.partition("?")[2], keep_blank_values=True, errors="replace"):
-            found.setdefault(name, value)
-        return found
-
-    @property
-    def remote(self) -> str:
-        """The address of the peer, empty when unknown."""
-        transport = self._connection.transport
-        peer = None if transport is None else transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else ""
-
-    async def body(self) -> bytes:
-        """Return the whole body; see `Request`."""
-        payload, most = self._payload, self._connection._owner.settings.max_body_bytes  # noqa: SLF001 - same module
-        if payload.is_eof() and payload.exception() is None:
-            # The body came with the head, as nearly all do.
-            whole = payload.read_nowait()
-            if len(whole) > most:
-                raise _too_large(most)
-            return whole
-        length = self.headers.get("content-length")
-        if length is not None and length.isdecimal() and int(length) > most:
-            raise _too_large(most)
-        if self.headers.get("expect", "").lower() == "100-continue" and self._connection.transport is not None:
-            self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return await self._read(most)
-
-    async def _read(self, most: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        seconds = self._connection._owner.settings.body_timeout  # noqa: SLF001 - same module
-        try:
-            async with asyncio.timeout(seconds):
-                async for part in self._payload.iter_any():
-                    size += len(part)
-                    if size > most:
-                        raise _too_large(most)
-                    parts.append(part)
-        except TimeoutError:
-            raise HttpError(
-                408, f"the body did not arrive within {seconds:g} seconds", code="request_timeout"
-            ) from None
-        except HttpError:
-            raise
-        except Exception as error:
-            raise HttpError(
-                400, "the body is malformed: it breaks the rules of its transfer or content encoding"
-            ) from error
-        return b"".join(parts)
-
-
-class _Stream:
-    """A streamed answer on its way."""
-
-    __slots__ = ("_begun", "_chunked", "_connection", "_keep", "_last", "_message", "_reply")
-
-    def __init__(self, connection: Connection, message: RawRequestMessage, reply: StreamReply, *, keep: bool) -> None:
-        self._connection = connection
-        self._message = message
-        self._reply = reply
-        self._chunked = message.version != HttpVersion10
-        #: Without chunks only the end of the connection tells the end of the answer.
-        self._keep = keep and self._chunked
-        self._last = connection.loop.time()
-        self._begun = False
-
-    async def run(self) -> bool:
-        """Send all pieces; return whether the connection can go on."""
-        reply, connection = self._reply, self._connection
-        loop = connection.loop
-        try:
-            if self._message.method == "HEAD":
-                self._write(b"")
-                return False
-            async with aclosing(reply.pieces):
-                others = self._last
-                async for piece in reply.pieces:
-                    self._write(piece)
-                    self._last = now = loop.time()
-                    if connection.writing_paused:
-                        await connection.drain()
-                    elif now - others > _SLICE:
-                        # An upstream that never lets us wait must not keep all others waiting.
-                        others = now
-                        await asyncio.sleep(0)
-        except ConnectionError:
-            raise
-        except Exception as error:
-            return self._failed(error)
-        finally:
-            await reply.pieces.aclose()
-            if reply.ended is not None:
-                reply.ended()
-        self._end()
-        return self._keep
-
-    def check(self, now: float, silence: float) -> None:
-        """Send a comment when nothing was sent for *silence* seconds."""
-        if now - self._last >= silence and self._reply.keep_alive and not self._connection.writing_paused:
-            self._last = now
-            self._write(self._reply.keep_alive)
-
-    def _failed(self, error: Exception) -> bool:
-        reply, connection = self._reply, self._connection
-        if not self._begun:
-            answer = error_reply(error) if reply.refuse is None else reply.refuse(error)
-            connection._send(answer, self._message, keep=self._keep)  # noqa: SLF001 - same module
-            return self._keep
-        if reply.farewell is None:
-            if connection.transport is not None:
-                connection.transport.abort()
-            return False
-        self._write(reply.farewell(error))
-        self._end()
-        return self._keep
-
-    def _write(self, piece: bytes) -> None:
-        transport = self._connection.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client hung up")
-        data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked and piece else piece
-        if not self._begun:
-            self._begun = True
-            reply = self._reply
-            head = self._connection.head(
-                reply.status, reply.headers(), reply.content_type, keep=self._keep, version=self._message.version
-            )
-            start = f"{head}Transfer-Encoding: chunked\r\n\r\n" if self._chunked else f"{head}\r\n"
-            data = start.encode("latin-1") + data
-        transport.write(data)
-
-    def _end(self) -> None:
-        if not self._begun:
-            self._write(b"")
-        if self._chunked and self._connection.transport is not None:
-            self._connection.transport.write(_END)
-
-
-def _too_large(most: int) -> HttpError:
-    return HttpError(413, f"the body is larger than {most} bytes ([gateway] max_body_bytes)", code="request_too_large")
-
-
 def _nothing() -> None:
     """Stand in for what older parsers do not have."""
 
@@ -497,4 +323,4 @@ class _Unknown:
 _NOTHING_KNOWN: Any = _Unknown()
 
 
-__all__ = ["Connection", "Incoming", "Owner"]
+__all__ = ["Connection", "Owner"]
