@@ -717,13 +717,13 @@ def test_text_is_the_same_with_and_without_orjson(fast):
     assert dumps(2**70) == str(2**70)
     assert dumps("\ud83d").encode() == b'"\\ud83d"'
     assert loads('"\\ud83d"') == "\ud83d"
-    assert loads(b'{"a":1}') == {"a": 1}
+    assert loads(b'{"a":1}') == loads(' \n{"a": 1}\t ') == {"a": 1}
     if fast is not None:
         assert fast.dumped >= 1
         assert fast.loaded >= 1
 
 
-@pytest.mark.parametrize("document", ["", "{", '{"a": NaN}', "[Infinity]", b"\xff", "[" * 100_000])
+@pytest.mark.parametrize("document", ["", " ", "{", "{} {}", '{"a": NaN}', "[Infinity]", b"\xff", "[" * 100_000])
 def test_what_is_not_json_is_refused(document, fast):
     with pytest.raises(InvalidRequestError, match="not valid JSON"):
         loads(document)

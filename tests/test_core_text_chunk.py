@@ -1,7 +1,7 @@
 import attrs
 import pytest
 
-from apex_llm_core.models import ChatGenerationChunk, text_chunk
+from apex_llm_core.models import ChatGenerationChunk, text_chunk, text_chunks
 
 
 @pytest.mark.parametrize(("text", "index"), [("", 0), ("word", 0), ("é\ud83d", 3)])
@@ -13,6 +13,11 @@ def test_a_chunk_made_quickly_is_one_made_by_its_constructor(text, index):
     assert hash(quick) == hash(whole)
     # A field that it forgets would be missing.
     assert attrs.asdict(quick) == attrs.asdict(whole)
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "", "é\ud83d"]])
+def test_many_at_once_are_the_same(texts):
+    assert text_chunks(iter(texts), 2) == [ChatGenerationChunk(text=text, index=2) for text in texts]
 
 
 def test_it_is_frozen():

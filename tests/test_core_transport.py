@@ -585,6 +585,17 @@ class TestRequestsThatAreRefused:
 
         run(main)
 
+    def test_percent_signs_are_nothing_special(self, way):
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.Response(text=f"{request.headers['x-100%s']} {request.headers['x-other']}")
+
+        async def main() -> None:
+            async with client() as http, serving(answer) as base:
+                response = await send(http, base, headers={"x-100%s": "50 %d", "x-other": "%(host)s"})
+                assert await response.read() == b"50 %d %(host)s"
+
+        run(main)
+
     @pytest.mark.parametrize("tail", ["a b", "a\r\nX-Admin: yes", "a\tb", "ä"])
     def test_addresses(self, tail):
         async def main() -> None:

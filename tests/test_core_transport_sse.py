@@ -72,6 +72,14 @@ def test_any_split_gives_the_events_of_the_standard(stream, cuts):
     assert decode(*packets_of(stream, cuts)) == reference(stream)
 
 
+@given(STREAMS, st.lists(st.integers(0, 400), max_size=12))
+@example(b"data: a\n\ndata: b\n\n", [])
+def test_data_alone_is_that_of_the_events(stream, cuts):
+    decoder = SseDecoder()
+    found = [data for packet in packets_of(stream, cuts) for data in decoder.feed_data(packet)]
+    assert [*found, *(event.data for event in decoder.close())] == [event.data for event in reference(stream)]
+
+
 @given(STREAMS)
 def test_every_byte_its_own_packet(stream):
     assert decode(*(stream[i : i + 1] for i in range(len(stream)))) == reference(stream)

@@ -81,7 +81,14 @@ def decode(text: str | bytes) -> Any:
             # The standard library takes halves of surrogate pairs, and says better what is wrong.
             pass
     try:
-        return _decoder().decode(text if isinstance(text, str) else str(text, "utf-8"))
+        if not isinstance(text, str):
+            text = str(text, "utf-8")
+        try:
+            # Nearly every text is nothing but its document; `decode` looks for space around it, twice.
+            document, end = _decoder().raw_decode(text)
+        except ValueError:
+            end = -1
+        return document if end == len(text) else _decoder().decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

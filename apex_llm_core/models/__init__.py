@@ -68,6 +68,7 @@ from apex_llm_core.models.results import (
     ToolCallDelta,
     Usage,
     text_chunk,
+    text_chunks,
 )
 
 __all__ = [
@@ -138,4 +139,5 @@ __all__ = [
     "Turn",
     "Usage",
     "text_chunk",
+    "text_chunks",
 ]

@@ -229,6 +229,27 @@ def text_chunk(
     return chunk  # type: ignore[no-any-return]
 
 
+def text_chunks(
+    texts: Iterable[str], index: int = 0, new: Callable[[Any], Any] = object.__new__, unfrozen: type = _Unfrozen
+) -> list[ChatGenerationChunk]:
+    """Return ``[text_chunk(text, index) for text in texts]`` without a call for each."""
+    chunks: list[Any] = []
+    for text in texts:
+        chunk = new(unfrozen)
+        chunk.text = text
+        chunk.tool_calls = ()
+        chunk.reasoning = ""
+        chunk.reasoning_part = None
+        chunk.finish_reason = None
+        chunk.usage = None
+        chunk.index = index
+        chunk.logprobs = None
+        chunk.details = None
+        chunk.__class__ = ChatGenerationChunk
+        chunks.append(chunk)
+    return chunks
+
+
 #: The chunks of text and of chat are the same; a text stream has no tool calls.
 TextGenerationChunk = ChatGenerationChunk
 
@@ -245,4 +266,5 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "text_chunk",
+    "text_chunks",
 ]

@@ -15,6 +15,8 @@ from apex_llm_core.routing.delivery import Opened, truncated
 from apex_llm_core.routing.flight import Flight
 from apex_llm_core.routing.outcome import Result, defect, settled
 
+_CHUNKS = frozenset({ChatGenerationChunk})
+
 
 class Calls:
     """Calls providers by their bound hooks.
@@ -51,7 +53,7 @@ class Calls:
                 first = await anext(rest, None)
                 if first is None:
                     raise truncated(candidate)
-                if type(first) is not list or not all(type(chunk) is ChatGenerationChunk for chunk in first):
+                if type(first) is not list or set(map(type, first)) - _CHUNKS:
                     raise UnknownError(
                         f"provider {candidate.provider!r} yielded no list of chunks from apex_stream: {type(first).__name__}"
                     )

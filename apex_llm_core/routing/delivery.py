@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from operator import attrgetter
 
 import attrs
 
@@ -12,7 +13,14 @@ from apex_llm_core.context import CallContext
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
 from apex_llm_core.hookspecs import ChunkBatch
 from apex_llm_core.models.candidates import Candidate
+from apex_llm_core.models.results import ChatGenerationChunk
 from apex_llm_core.routing.flight import Flight, being_cancelled, cost_of
+
+#: From so many chunks on it pays to look at them together.
+_MANY = 3
+#: What of a chunk is looked at here, and what nearly every chunk has there.
+_news: Callable[[ChatGenerationChunk], tuple[object, ...]] = attrgetter("finish_reason", "usage", "index")
+_NO_NEWS = _news(ChatGenerationChunk())
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -40,14 +48,15 @@ async def delivered(opened: Opened, context: CallContext) -> AsyncGenerator[Chun
         async with aclosing(rest):
             with watch:
                 while True:
-                    for chunk in batch:
-                        if chunk.index >= choices:
-                            choices = chunk.index + 1
-                        if chunk.finish_reason is not None:
-                            ended.add(chunk.index)
-                        if chunk.usage is not None:
-                            delivery.usage = chunk.usage
-                            delivery.cost = cost_of(flight.candidate, chunk.usage)
+                    if len(batch) < _MANY or [*map(_news, batch)].count(_NO_NEWS) < len(batch):
+                        for chunk in batch:
+                            if chunk.index >= choices:
+                                choices = chunk.index + 1
+                            if chunk.finish_reason is not None:
+                                ended.add(chunk.index)
+                            if chunk.usage is not None:
+                                delivery.usage = chunk.usage
+                                delivery.cost = cost_of(flight.candidate, chunk.usage)
                     delivery.finished = len(ended) >= choices
                     watch.pause()
                     yield batch

@@ -158,6 +158,8 @@ def _misfit(kind: type, keywords: Given, error: TypeError) -> InvalidRequestErro
 
 
 def _messages(messages: Messages) -> tuple[ChatMessage, ...]:
+    if type(messages) is tuple and all(type(message) is ChatMessage for message in messages):
+        return messages
     if isinstance(messages, str):
         return (ChatMessage(role="user", content=messages),)
     if isinstance(messages, ChatMessage):

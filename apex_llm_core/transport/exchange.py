@@ -130,26 +130,28 @@ def request_bytes(
 ) -> bytes:
     """Return a whole request as it goes over the wire; *headers* are checked already."""
     headers = headers or {}
-    lines = [
-        f"{method} {url.raw_path_qs} HTTP/1.1",
-        *_defaults(origin.host, tuple(headers), body is not None),
-    ]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body is not None or method in ("POST", "PUT", "PATCH"):
-        lines.append(f"Content-Length: {len(body or b'')}")
-    lines.append("\r\n")
-    head = "\r\n".join(lines).encode()
+    lines = _template(origin.host, tuple(headers), body is not None) % tuple(headers.values())
+    length = f"Content-Length: {len(body or b'')}\r\n" if body is not None or method in _WITH_LENGTH else ""
+    head = f"{method} {url.raw_path_qs} HTTP/1.1\r\n{lines}{length}\r\n".encode()
     return head + body if body else head
 
 
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
+
+
 @lru_cache(maxsize=64)
-def _defaults(host: str, given: tuple[str, ...], with_body: bool) -> tuple[str, ...]:
-    """Return the lines of a head that nobody has *given*: as aiohttp has them, but for its wish for compression."""
+def _template(host: str, given: tuple[str, ...], with_body: bool) -> str:
+    """Return the lines of a head with a place for each value that is *given*.
+
+    The others are as aiohttp has them, but for its wish for compression.
+    """
     names = {name.lower() for name in given}
     defaults = {"host": f"Host: {host}", "accept": "Accept: */*", "user-agent": "User-Agent: apex-llm"}
     if with_body:
         defaults["content-type"] = "Content-Type: application/octet-stream"
-    return tuple(line for name, line in defaults.items() if name not in names)
+    lines = [line.replace("%", "%%") for name, line in defaults.items() if name not in names]
+    lines += [f"{name.replace('%', '%%')}: %s" for name in given]
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 __all__ = ["Origin", "ShortResponse", "available", "exchange", "request_bytes"]

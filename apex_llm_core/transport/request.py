@@ -49,16 +49,22 @@ def check_head(method: str, headers: Mapping[str, str] | None) -> None:
         raise InvalidRequestError(f"{method!r} is no HTTP method")
     if not headers:
         return
-    for name in headers:
-        if not _is_token(name):
-            raise InvalidRequestError(f"{name!r} is no name of an HTTP header")
-        if name.lower() in _FRAMING:
-            raise InvalidRequestError(f"the header {name!r} is written by the transport, which knows the body")
+    _check_names(tuple(headers))
     # What is printable has nothing unsendable; the test is quick, and hardly ever fails.
     if not "".join(headers.values()).isprintable():
         for name, value in headers.items():
             if _UNSENDABLE.search(value):
                 raise InvalidRequestError(f"the value of header {name!r} has a line break or another control character")
+
+
+@lru_cache(maxsize=64)
+def _check_names(names: tuple[str, ...]) -> None:
+    # Nearly every request of a provider has the same ones.
+    for name in names:
+        if not _is_token(name):
+            raise InvalidRequestError(f"{name!r} is no name of an HTTP header")
+        if name.lower() in _FRAMING:
+            raise InvalidRequestError(f"the header {name!r} is written by the transport, which knows the body")
 
 
 @lru_cache(maxsize=256)

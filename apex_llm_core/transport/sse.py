@@ -56,6 +56,23 @@ class SseDecoder:
         Raises:
             SseError: an event grows beyond `max_event_bytes`.
         """
+        complete = self._completed(data)
+        return _events(complete) if complete else []
+
+    def feed_data(self, data: bytes) -> list[bytes]:
+        """As `feed`, for services whose events have no names: return their data only, at a fraction of the cost.
+
+        Raises:
+            SseError: as `feed`.
+        """
+        complete = self._completed(data)
+        if not complete:
+            return []
+        lines = _lines(complete)
+        return [event.data for event in _events(complete)] if lines is None else lines
+
+    def _completed(self, data: bytes) -> bytes:
+        """Return all events that *data* completes as they came, without the last blank line."""
         if self._beginning is not None:
             data = self._begin(data)
         if self._after_cr or b"\r" in data:
@@ -63,14 +80,14 @@ class SseDecoder:
         pending = self._pending
         if not pending and data.endswith(b"\n\n") and len(data) <= self._max:
             # What services send: whole events.
-            return _events(data[:-2])
+            return data[:-2]
         if pending:
             pending += data
             end = pending.rfind(b"\n\n", max(0, self._searched - 1))
             if end < 0:
                 self._searched = len(pending)
                 self._check_size()
-                return []
+                return b""
             complete = bytes(pending[:end])
             del pending[: end + 2]
         else:
@@ -79,15 +96,14 @@ class SseDecoder:
                 pending += data
                 self._searched = len(pending)
                 self._check_size()
-                return []
+                return b""
             complete = data[:end]
             pending += data[end + 2 :]
         self._searched = len(pending)
         self._check_size()
-        events = _events(complete)
         if len(complete) > self._max:
-            self._refuse(max((len(event.data) for event in events), default=0))
-        return events
+            self._refuse(max((len(event.data) for event in _events(complete)), default=0))
+        return complete
 
     def close(self) -> list[SseEvent]:
         """Return what the end of the stream completes: at most one event."""
@@ -128,12 +144,21 @@ class SseDecoder:
             raise SseError(f"an event of at least {size} bytes; at most {self._max} are taken")
 
 
-def _events(complete: bytes) -> list[SseEvent]:
-    # What services send: events of one line of data each, which need no look at each line.
+def _lines(complete: bytes) -> list[bytes] | None:
+    """Return the data of events of one line of data each, which is what services send; None: there are others."""
     if complete.startswith(b"data: "):
         lines = complete[6:].split(b"\n\ndata: ")
-        if complete.count(b"\n") == 2 * (len(lines) - 1):
-            return [_event_of(SseEvent, (line, "")) for line in lines]
+        # To look for a first line break is ten times as fast as to count all.
+        if b"\n" not in b"".join(lines):
+            return lines
+    return None
+
+
+def _events(complete: bytes) -> list[SseEvent]:
+    lines = _lines(complete)
+    if lines is not None:
+        # They need no look at each line.
+        return [_event_of(SseEvent, (line, "")) for line in lines]
     events = []
     for block in complete.split(b"\n\n"):
         if block:

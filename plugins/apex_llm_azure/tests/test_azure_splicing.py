@@ -50,7 +50,15 @@ EVENTS = st.one_of(
 )
 
 
-@given(st.lists(st.lists(EVENTS, min_size=1, max_size=12), max_size=6))
+#: Mostly like ones, as services send them.
+RUNS = st.lists(
+    st.builds(event, TEXTS.filter(lambda text: text.isprintable()), ascii_only=st.just(False)) | EVENTS,
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(st.lists(RUNS, max_size=6))
 def test_splicing_changes_nothing(reads: list[list[bytes]]) -> None:
     assert decoded(reads, Splicer()) == decoded(reads, NeverSplices())
 
@@ -70,6 +78,21 @@ def test_like_events_are_spliced() -> None:
     chunks: list[ChatGenerationChunk] = []
     assert splicer.run([first, second, event("", finish_reason="stop")], 0, chunks) == 2
     assert [chunk.text for chunk in chunks] == ["one", 'a "quoted" \\ é']
+
+
+def test_many_are_read_together_and_those_that_do_not_fit_are_left() -> None:
+    splicer = Splicer()
+    first = event("one")
+    splicer.learn(first, json.loads(first))
+    odd = event("odd", finish_reason="stop")
+    events = [first, event("b"), event("c"), event('"'), odd, first, first, first, event("", index=0), first, odd]
+    chunks: list[ChatGenerationChunk] = []
+    assert splicer.run(events, 0, chunks) == 4
+    assert splicer.run(events, 4, chunks) == 4
+    assert splicer.run(events, 5, chunks) == 8
+    assert splicer.run(events, 9, chunks) == 10
+    assert [chunk.text for chunk in chunks] == ["one", "b", "c", '"', "one", "one", "one", "one"]
+    assert splicer.run([], 0, chunks) == 0
 
 
 def test_padding_of_random_length_ends_the_hope() -> None:

@@ -184,6 +184,47 @@ class TestSeries:
             (FURTHER, 200)
         }
 
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["ok", "ok", "timeout_error", "cancelled"]),
+                st.sampled_from("ab"),
+                st.sampled_from([None, "alice", "bob"]),
+                st.sampled_from([0.125, 0.5, 8.0]),
+                st.sampled_from([None, 0.25]),
+                st.booleans(),
+                st.sampled_from([0.0, 0.0, 3.0, 40.0]),
+            ),
+            max_size=30,
+        )
+    )
+    def test_reading_in_between_changes_nothing(self, happenings):
+        read, left = Watched(), Watched()
+        for outcome, model, user, duration, first, cached, passing in happenings:
+            for watched in (read, left):
+                watched.pass_time(passing)
+                watched.finish(
+                    outcome=outcome,
+                    model=model,
+                    user=user,
+                    duration=duration,
+                    time_to_first_chunk=first,
+                    cached=cached,
+                    cost=duration,
+                    usage=Usage(prompt_tokens=3, completion_tokens=2),
+                )
+            assert read.snapshot["buckets"]
+        assert read.snapshot == left.snapshot
+        assert sum(entry["tally"]["requests"] for entry in left.snapshot["users"]) == len(happenings)
+        assert sum(Histogram.merged([entry["duration"]]).count for entry in left.snapshot["series"]) == len(happenings)
+
+    def test_kinds_without_number_are_added_up_in_time(self):
+        watched = Watched()
+        for number in range(3000):
+            watched.finish(model=f"model-{number}")
+        assert len(watched.activity._cells) <= 1000
+        assert sum(entry["tally"]["requests"] for entry in watched.snapshot["series"]) == 3000
+
 
 class TestUsage:
     def test_tokens_and_known_cost_are_added_up(self, watched):

@@ -9,20 +9,18 @@ from apex_llm_gateway.batch.journal import Journal
 from apex_llm_gateway.batch.pace import Pace
 from apex_llm_gateway.batch.runner import Plan, Runner
 from apex_llm_gateway.batch.tally import Tally
-from apex_llm_gateway.operations import Answered
+from apex_llm_gateway.http import Reply
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apex_llm_core.testing import FakeClock, run_virtual
 
-GOOD = Answered(body=b'{"ok":true}', headers={"x-request-id": "r"})
+GOOD = Reply(body=b'{"ok":true}', headers={"x-request-id": "r"})
 
 
 def bad(status, **headers):
     body = json.dumps({"error": {"code": f"c{status}"}}).encode()
-    return Answered(
-        body=body, status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}
-    )
+    return Reply(body=body, status=status, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 class TestPace:

@@ -95,6 +95,21 @@ class TestFrames:
 
         assert deltas(documents)[1:] == [{"content": "\ud83d"}, {"content": "\ude00"}, {"reasoning_content": "\ud800"}]
 
+    @given(
+        st.lists(
+            st.tuples(
+                st.text() | st.sampled_from(["\0", "\\", "\\u0000", "u0000", '"', "\\\0", "\ud83d", "é", ""]),
+                st.integers(0, 1),
+            ),
+            max_size=12,
+        )
+    )
+    def test_chunks_together_say_what_they_say_one_by_one(self, said):
+        chunks = [text_chunk(text, index) for text, index in said]
+        frames = frames_of()
+
+        assert fed(*chunks) == [document for chunk in chunks for document in parsed(frames.feed([chunk]))]
+
     def test_log_probabilities_go_with_their_tokens(self):
         documents = fed(ChatGenerationChunk(text="a", logprobs=[{"token": "a", "logprob": -1.0}]))
 

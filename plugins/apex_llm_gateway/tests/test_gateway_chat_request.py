@@ -38,6 +38,22 @@ def test_a_small_request_has_its_model_and_message_and_nothing_else():
     assert (request.stream, request.include_usage, request.functions) == (False, False, False)
 
 
+def test_what_is_equal_but_of_another_type_is_not_the_same():
+    first, second = read(temperature=1, n=1).options, read(temperature=1.0, n=1).options
+    assert (type(first.temperature), type(second.temperature)) == (int, float)
+    assert refused(temperature=True).param == "temperature"
+    assert refused(n=1.0).param == "n"
+    assert refused(temperature=[1]).param == "temperature"
+
+
+def test_the_same_options_are_made_once():
+    assert read(temperature=0.5).options is read(temperature=0.5).options
+    # Whatever callers send in these must not stay in memory.
+    for members in ({"user": "x"}, {"stop": "x"}, {"reasoning_effort": "x"}, {"metadata": {"a": "x"}}):
+        assert read(**members).options is not read(**members).options
+    assert read(model="m" * 300).options is not read(model="m" * 300).options
+
+
 def test_options_arrive_under_their_names():
     given_ = {
         "temperature": 1,

@@ -25,6 +25,8 @@ _BOM = b"\xef\xbb\xbf"
 FINISH_REASONS = {"function_call": "tool_calls"}
 #: Headers worth keeping, with the names they get in `details`.
 _HEADERS = (("x-ms-region", "region"), ("x-ms-spillover-from-deployment", "spilled_over_from"))
+#: Members of a message that the core has no field for.
+_BESIDE = ("refusal", "context", "audio")
 #: Members of a body worth keeping beside the choices.
 _MEMBERS = ("system_fingerprint", "service_tier")
 
@@ -81,7 +83,7 @@ def chat_result(
     if not isinstance(entries, list) or not entries:
         raise malformed("without choices", headers)
     try:
-        choices = tuple(sorted(map(_choice, entries), key=_index))
+        choices = (_choice(entries[0]),) if len(entries) == 1 else tuple(sorted(map(_choice, entries), key=_index))
     except (AttributeError, KeyError, TypeError) as error:
         raise malformed("with choices of an unknown form", headers) from error
     for choice in choices:
@@ -111,14 +113,19 @@ def usage_of(usage: Any) -> Usage | None:
 def _usage(usage: Mapping[str, Any]) -> Usage:
     prompt = usage.get("prompt_tokens_details")
     completion = usage.get("completion_tokens_details")
-    prompt_tokens = count_of(usage["prompt_tokens"])
-    completion_tokens = count_of(usage.get("completion_tokens") or 0)
+    asked, answered = usage["prompt_tokens"], usage.get("completion_tokens") or 0
+    total = usage.get("total_tokens") or asked + answered
+    cached = prompt.get("cached_tokens") or 0 if prompt else 0
+    thought = completion.get("reasoning_tokens") or 0 if completion else 0
+    # With every answer, and true is no number: one comparison is a third of the cost of a function for each.
+    if not type(asked) is type(answered) is type(total) is type(cached) is type(thought) is int:
+        raise TypeError
     return Usage(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        total_tokens=count_of(usage.get("total_tokens") or prompt_tokens + completion_tokens),
-        cached_tokens=count_of(prompt.get("cached_tokens") or 0) if prompt else 0,
-        reasoning_tokens=count_of(completion.get("reasoning_tokens") or 0) if completion else 0,
+        prompt_tokens=asked,
+        completion_tokens=answered,
+        total_tokens=total,
+        cached_tokens=cached,
+        reasoning_tokens=thought,
     )
 
 
@@ -203,24 +210,33 @@ def _details(
         if annotations:
             details.setdefault("content_filter_results", {})[str(entry.get("index", 0))] = annotations
         message = entry.get("message") or {}
-        for member in ("refusal", "context", "audio"):
-            if message.get(member):
-                details.setdefault(member, {})[str(entry.get("index", 0))] = message[member]
+        for member in _BESIDE:
+            said = message.get(member)
+            if said:
+                details.setdefault(member, {})[str(entry.get("index", 0))] = said
     for member in _MEMBERS:
-        if document.get(member):
-            details[member] = document[member]
-    if document.get("model"):
-        details["served_model"] = document["model"]
-    details.update(told_beside(headers, dropped))
-    return details or None
+        said = document.get(member)
+        if said:
+            details[member] = said
+    served = document.get("model")
+    if served:
+        details["served_model"] = served
+    return _with_told_beside(details, headers, dropped) or None
 
 
 def told_beside(headers: Mapping[str, str], dropped: Sequence[str]) -> dict[str, Any]:
     """Return what belongs to the `details` of an answer although its body does not tell it, streamed or not."""
-    told: dict[str, Any] = {name: value for header, name in _HEADERS if (value := headers.get(header))}
+    return _with_told_beside({}, headers, dropped)
+
+
+def _with_told_beside(details: dict[str, Any], headers: Mapping[str, str], dropped: Sequence[str]) -> dict[str, Any]:
+    for header, name in _HEADERS:
+        value = headers.get(header)
+        if value:
+            details[name] = value
     if dropped:
-        told["dropped_parameters"] = list(dropped)
-    return told
+        details["dropped_parameters"] = list(dropped)
+    return details
 
 
 __all__ = [

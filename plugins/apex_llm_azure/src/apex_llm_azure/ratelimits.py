@@ -97,21 +97,19 @@ def note_remaining(headers: Mapping[str, str], note: NoteRateLimits) -> None:
     if requests is None and tokens is None:
         return
     used_up = requests == 0 or tokens == 0
-    resets: list[float] = []
-    for count, name in ((requests, _RESET_REQUESTS), (tokens, _RESET_TOKENS)):
-        written = headers.get(name) if count == 0 or not used_up else None
-        seconds = duration(written.strip()) if written is not None else None
-        if seconds is not None:
-            resets.append(seconds)
-    note(
-        remaining_requests=requests,
-        remaining_tokens=tokens,
-        seconds=(max if used_up else min)(resets, default=None),
-    )
+    seconds = _seconds(headers.get(_RESET_REQUESTS)) if requests == 0 or not used_up else None
+    other = _seconds(headers.get(_RESET_TOKENS)) if tokens == 0 or not used_up else None
+    if seconds is None or (other is not None and (other > seconds if used_up else other < seconds)):
+        seconds = other
+    note(remaining_requests=requests, remaining_tokens=tokens, seconds=seconds)
 
 
 def _count(text: str | None) -> int | None:
     return int(text) if text is not None and _WHOLE.fullmatch(text.strip()) else None
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else duration(text.strip())
 
 
 def duration(text: str) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from apex_llm_azure.dialect import Dialect
@@ -47,16 +48,19 @@ def chat_body(
     document: dict[str, Any] = {"model": deployment, "messages": wire_messages(request.messages, dialect)}
     if options.max_tokens is not None:
         document[dialect.max_tokens_key] = options.max_tokens
-    _add_sampling(document, options, dialect, dropped)
+    if _sampling_of(options) != _NO_SAMPLING:
+        _add_sampling(document, options, dialect, dropped)
     if options.stop:
         if dialect.stop:
             document["stop"] = list(options.stop)
         else:
             dropped.append("stop")
-    for name in ("seed", "n", "user"):
-        value = getattr(options, name)
-        if value is not None:
-            document[name] = value
+    if options.seed is not None:
+        document["seed"] = options.seed
+    if options.n is not None:
+        document["n"] = options.n
+    if options.user is not None:
+        document["user"] = options.user
     if isinstance(options, ChatGenerationOptions):
         _add_tools(document, options, dialect, dropped)
         _add_form(document, options, dialect, dropped)
@@ -178,25 +182,21 @@ def _document(part: DocumentPart) -> dict[str, Any]:
 def _add_sampling(
     document: dict[str, Any], options: TextGenerationOptions, dialect: Dialect, dropped: list[str]
 ) -> None:
-    for names, taken in ((_SAMPLING, dialect.sampling), (_LOGPROBS, dialect.logprobs)):
-        for name, neutral in names:
-            value = getattr(options, name)
-            if value is None:
-                continue
-            if taken:
-                document[name] = value
-            elif value != neutral:
-                dropped.append(name)
+    for name, value, neutral in zip(_SAMPLING, _sampling_of(options), _NEUTRAL, strict=True):
+        if value is None:
+            continue
+        if dialect.logprobs if name in _LOGPROBS else dialect.sampling:
+            document[name] = value
+        elif value != neutral:
+            dropped.append(name)
 
 
-#: Parameters with the value that changes nothing: a model that does not take them does not miss it.
-_SAMPLING: tuple[tuple[str, object], ...] = (
-    ("temperature", 1),
-    ("top_p", 1),
-    ("frequency_penalty", 0),
-    ("presence_penalty", 0),
-)
-_LOGPROBS: tuple[tuple[str, object], ...] = (("logprobs", False), ("top_logprobs", 0))
+_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs")
+#: Values that change nothing: a model that does not take the parameter does not miss it.
+_NEUTRAL = (1, 1, 0, 0, False, 0)
+_sampling_of: Callable[[TextGenerationOptions], tuple[Any, ...]] = attrgetter(*_SAMPLING)
+_NO_SAMPLING = (None,) * len(_SAMPLING)
 
 
 def _add_tools(document: dict[str, Any], options: ChatGenerationOptions, dialect: Dialect, dropped: list[str]) -> None:

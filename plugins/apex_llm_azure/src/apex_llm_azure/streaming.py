@@ -19,6 +19,7 @@ After `feed` or `close` returned, look at `failure` and `done`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 from apex_llm_azure.answers import FINISH_REASONS, count_of, text_of, usage_of
@@ -28,9 +29,10 @@ from apex_llm_azure.splicing import Splicer
 from apex_llm_core.converters import decode
 from apex_llm_core.errors import LLMError, ServiceUnavailableError
 from apex_llm_core.models import ChatGenerationChunk, ToolCallDelta, Usage, text_chunk
-from apex_llm_core.transport import SseDecoder, SseError, SseEvent
+from apex_llm_core.transport import SseDecoder, SseError
 
-_DONE = b"[DONE]"
+#: Whether an event ends the stream.
+_is_end: Callable[[bytes], bool] = methodcaller("startswith", b"[DONE]")
 #: Events parsed at a time: in the beginning, and at most.
 _FIRST_PORTION = 3
 _PORTION = 32
@@ -81,7 +83,7 @@ class ChatStreamDecoder:
         if self._over():
             return []
         try:
-            events = self._sse.feed(data)
+            events = self._sse.feed_data(data)
         except SseError as error:
             self._fail(str(error), error)
             return []
@@ -91,7 +93,7 @@ class ChatStreamDecoder:
         """Return what the end of the stream completes; without ``[DONE]`` there is a `failure`."""
         if self._over():
             return []
-        chunks = self._read(self._sse.close())
+        chunks = self._read([event.data for event in self._sse.close()])
         if not self._over():
             self._fail(f"the stream ended without [DONE] after {self.received} bytes: the answer is incomplete")
         return chunks
@@ -99,14 +101,10 @@ class ChatStreamDecoder:
     def _over(self) -> bool:
         return self.done or self.failure is not None
 
-    def _read(self, events: Sequence[SseEvent]) -> list[ChatGenerationChunk]:
-        texts = [event.data for event in events]
-        ends = False
-        # ``[DONE]`` stands last, hardly ever with anything after it.
-        for position in range(len(texts) - 1, -1, -1):
-            if texts[position].startswith(_DONE):
-                ends = True
-                del texts[position:]
+    def _read(self, texts: list[bytes]) -> list[ChatGenerationChunk]:
+        ends = any(map(_is_end, texts))
+        if ends:
+            texts = texts[: list(map(_is_end, texts)).index(True)]
         chunks: list[ChatGenerationChunk] = []
         splicer = self._splicer
         position, count = 0, len(texts)

@@ -11,59 +11,19 @@ from typing import Any
 
 from apex_llm_core.models.events import Event, FellBack, Hedged, LimitRejected, RequestFinished, RetryScheduled
 from apex_llm_gateway.histograms import Histogram
+from apex_llm_gateway.live import Live
 from apex_llm_gateway.notable import Journal, Notable
 from apex_llm_gateway.tallies import Tally
 
 _MOST_USERS = 200
 _MOST_SERIES = 1000
+#: Kinds of requests that are counted apart before all are added up.
+_MOST_CELLS = 1000
 #: Stands for all users, or models, beyond those.
 FURTHER = "*"
 _MOST_LIVE_TOLD = 100
 
 Hear = Callable[[Notable], None]
-
-
-class Live:
-    """A request under way."""
-
-    __slots__ = ("began", "key", "model", "operation", "provider", "request_id", "stream", "twin", "user")
-
-    def __init__(
-        self,
-        request_id: str,
-        operation: str,
-        model: str,
-        user: str | None,
-        key: str | None,
-        stream: bool,
-        began: float,
-        twin: Live | None,
-    ) -> None:
-        self.request_id = request_id
-        self.operation = operation
-        self.model = model
-        #: Who is asked, None while that is not known.
-        self.provider: str | None = None
-        self.user = user
-        self.key = key
-        self.stream = stream
-        #: By the gateway's clock.
-        self.began = began
-        #: An older request under way that was given the same id by its client.
-        self.twin = twin
-
-    def document(self, now: float) -> dict[str, Any]:
-        """Return the JSON form at the time *now* of the gateway's clock."""
-        return {
-            "request_id": self.request_id,
-            "operation": self.operation,
-            "model": self.model,
-            "provider": self.provider,
-            "user": self.user,
-            "key": self.key,
-            "stream": self.stream,
-            "seconds": now - self.began,
-        }
 
 
 class _Bucket:
@@ -87,7 +47,7 @@ class _Bucket:
 
 
 class Series:
-    """All requests of one (operation, provider, model) so far; durations of all of them, in seconds."""
+    """Requests that have something in common; durations of all of them, in seconds."""
 
     __slots__ = ("duration", "first_chunk", "tally")
 
@@ -95,6 +55,19 @@ class Series:
         self.tally = Tally()
         self.duration = Histogram()
         self.first_chunk = Histogram()
+
+    def add(self, event: RequestFinished) -> None:
+        """Count one request."""
+        self.tally.add(event)
+        self.duration.add(event.duration)
+        if event.time_to_first_chunk is not None:
+            self.first_chunk.add(event.time_to_first_chunk)
+
+    def fold(self, other: Series) -> None:
+        """Add what *other* has."""
+        self.tally.fold(other.tally)
+        self.duration.fold(other.duration)
+        self.first_chunk.fold(other.first_chunk)
 
 
 class Activity:
@@ -120,6 +93,9 @@ class Activity:
         self._bucket = _Bucket()
         self._live: dict[str, Live] = {}
         self._live_count = 0
+        #: By operation, provider, model, user and outcome: requests that are not in the sums below yet. Each is counted once,
+        #: when it ends, and not in every sum it belongs to.
+        self._cells: dict[tuple[str, str | None, str, str | None, str], Series] = {}
         self._series: dict[tuple[str, str | None, str], Series] = {}
         self._users: dict[str | None, Tally] = {}
         self._answers: dict[tuple[str, int], int] = {}
@@ -190,23 +166,29 @@ class Activity:
         slot = int(self._wall() // self.step)
         if slot != self._slot:
             self._turn(slot)
-        series = self._series.get((event.operation, event.provider, event.model)) or self._new_series(event)
-        user = self._users.get(event.user) or self._new_user(event.user)
+        key = (event.operation, event.provider, event.model, event.user, event.outcome)
+        cell = self._cells.get(key)
+        if cell is None:
+            if len(self._cells) >= _MOST_CELLS:
+                self._add_up()
+            cell = self._cells[key] = Series()
+        cell.add(event)
+
+    def _add_up(self) -> None:
+        """Bring the cells into the sums."""
         bucket = self._bucket
-        bucket.tally.add(event)
-        series.tally.add(event)
-        user.add(event)
-        duration, first_chunk = event.duration, event.time_to_first_chunk
-        series.duration.add(duration)
-        if first_chunk is not None:
-            series.first_chunk.add(first_chunk)
-        if event.outcome == "ok":
-            # Failures are often fast, and would make a provider look quick.
-            bucket.latency.add(duration)
-            if first_chunk is not None:
-                bucket.first_chunk.add(first_chunk)
+        for (operation, provider, model, user, outcome), cell in self._cells.items():
+            bucket.tally.fold(cell.tally)
+            self._series_of(operation, provider, model).fold(cell)
+            self._user(user).fold(cell.tally)
+            if outcome == "ok":
+                # Failures are often fast, and would make a provider look quick.
+                bucket.latency.fold(cell.duration)
+                bucket.first_chunk.fold(cell.first_chunk)
+        self._cells.clear()
 
     def _turn(self, slot: int) -> None:
+        self._add_up()
         self._slot = slot
         self._bucket = self._buckets.setdefault(slot, _Bucket())
         if len(self._buckets) > self._most_buckets:
@@ -215,12 +197,18 @@ class Activity:
                 other: bucket for other, bucket in self._buckets.items() if 0 <= slot - other < self._most_buckets
             }
 
-    def _new_series(self, event: RequestFinished) -> Series:
-        model = event.model if len(self._series) < _MOST_SERIES else FURTHER
-        return self._series.setdefault((event.operation, event.provider, model), Series())
+    def _series_of(self, operation: str, provider: str | None, model: str) -> Series:
+        found = self._series.get((operation, provider, model))
+        if found is None:
+            model = model if len(self._series) < _MOST_SERIES else FURTHER
+            found = self._series.setdefault((operation, provider, model), Series())
+        return found
 
-    def _new_user(self, user: str | None) -> Tally:
-        return self._users.setdefault(user if len(self._users) < _MOST_USERS else FURTHER, Tally())
+    def _user(self, user: str | None) -> Tally:
+        found = self._users.get(user)
+        if found is None:
+            found = self._users.setdefault(user if len(self._users) < _MOST_USERS else FURTHER, Tally())
+        return found
 
     def _count(self, event: Event) -> None:
         counts = self._counts
@@ -238,6 +226,7 @@ class Activity:
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything as a JSON-safe document that can be merged with those of other processes."""
+        self._add_up()
         return {
             "live": self._told(),
             "live_count": self._live_count,
@@ -275,4 +264,4 @@ class Activity:
         return found[:_MOST_LIVE_TOLD]
 
 
-__all__ = ["FURTHER", "Activity", "Hear", "Live", "Series"]
+__all__ = ["FURTHER", "Activity", "Hear", "Series"]

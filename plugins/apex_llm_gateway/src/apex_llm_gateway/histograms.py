@@ -48,6 +48,14 @@ class Histogram:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
+    def fold(self, other: Histogram) -> None:
+        """Add what *other* has."""
+        counts = self.counts
+        for position, count in enumerate(other.counts):
+            if count:
+                counts[position] += count
+        self.total += other.total
+
     @property
     def count(self) -> int:
         """How many durations were counted."""

@@ -38,25 +38,13 @@ class Asked(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Answered(Reply):
-    """An encoded answer, or an encoded error with a status of 400 or above, and where it comes from."""
-
-    provider: str | None = None
-    model: str | None = None
-    attempts: int = 0
-    #: None: unknown.
-    cost: float | None = None
-    cached: bool = False
-
-
-@attrs.frozen(kw_only=True)
 class Operation:
     """What is asked for at one URL."""
 
     #: As in events: "chat", "text", "embed" or "image".
     name: str
     read: Callable[[Any, Rules], Any]
-    answer: Callable[[LLMProviderManager, Any, Caller, str], Awaitable[Answered]]
+    answer: Callable[[LLMProviderManager, Any, Caller, str], Awaitable[Reply]]
 
 
 def placed(manager: LLMProviderManager, model: str) -> tuple[str | None, str]:
@@ -72,7 +60,7 @@ def placed(manager: LLMProviderManager, model: str) -> tuple[str | None, str]:
 
 async def answer(
     manager: LLMProviderManager, url: str, document: Any, *, rules: Rules, caller: Caller, request_id: str
-) -> Answered:
+) -> Reply:
     """Answer the body *document* of a request to *url*; what fails is answered with an error, not raised.
 
     Streamed answers are refused: there is nobody to stream to.
@@ -86,48 +74,36 @@ async def answer(
             raise ParameterError("a streamed answer cannot be given here; leave 'stream' out", param="stream")
         return await operation.answer(manager, asked, caller, request_id)
     except Exception as error:
-        reply = error_reply(error, request_id)
-        return Answered(
-            body=reply.body,
-            headers=reply.headers,
-            status=reply.status,
-            provider=getattr(error, "provider", None),
-            model=getattr(error, "model", None),
-            attempts=len(getattr(error, "attempts", ())),
-        )
+        return error_reply(error, request_id)
 
 
-async def _chat(manager: LLMProviderManager, asked: ChatRequest, caller: Caller, request_id: str) -> Answered:
+async def _chat(manager: LLMProviderManager, asked: ChatRequest, caller: Caller, request_id: str) -> Reply:
     result = await manager.generate_chat(asked.messages, asked.options, caller=caller)
     body = chat_body(result, request_id=request_id, created=int(time.time()), functions=asked.functions)
-    return _answered(body, request_id, [result])
+    return _reply(body, request_id, [result])
 
 
-async def _completion(
-    manager: LLMProviderManager, asked: CompletionRequest, caller: Caller, request_id: str
-) -> Answered:
+async def _completion(manager: LLMProviderManager, asked: CompletionRequest, caller: Caller, request_id: str) -> Reply:
     results = await _together(
         [partial(manager.generate_text, prompt, asked.options, caller=caller) for prompt in asked.prompts]
     )
     echo = asked.prompts if asked.echo else None
-    return _answered(
+    return _reply(
         completion_body(results, request_id=request_id, created=int(time.time()), echo=echo), request_id, results
     )
 
 
-async def _embeddings(
-    manager: LLMProviderManager, asked: EmbeddingsRequest, caller: Caller, request_id: str
-) -> Answered:
+async def _embeddings(manager: LLMProviderManager, asked: EmbeddingsRequest, caller: Caller, request_id: str) -> Reply:
     result = await manager.generate_embedding(asked.texts, asked.options, caller=caller)
-    return _answered(embeddings_body(result, base64=asked.base64), request_id, [result])
+    return _reply(embeddings_body(result, base64=asked.base64), request_id, [result])
 
 
-async def _image(manager: LLMProviderManager, asked: ImageRequest, caller: Caller, request_id: str) -> Answered:
+async def _image(manager: LLMProviderManager, asked: ImageRequest, caller: Caller, request_id: str) -> Reply:
     result = await manager.generate_image(asked.prompt, asked.options, caller=caller)
-    return _answered(images_body(result, created=int(time.time())), request_id, [result])
+    return _reply(images_body(result, created=int(time.time())), request_id, [result])
 
 
-def _answered(body: bytes, request_id: str, results: Sequence[Any]) -> Answered:
+def _reply(body: bytes, request_id: str, results: Sequence[Any]) -> Reply:
     first = results[0]
     if len(results) == 1:
         attempts, cost = len(first.attempts), first.cost
@@ -135,16 +111,10 @@ def _answered(body: bytes, request_id: str, results: Sequence[Any]) -> Answered:
         attempts = sum(len(result.attempts) for result in results)
         costs = [result.cost for result in results]
         cost = None if None in costs else sum(costs)
-    cached = getattr(first, "cached", False)
-    return Answered(
-        body=body,
-        headers=origin_headers(request_id, first.provider, first.model, attempts, cost=cost, cached=cached),
-        provider=first.provider,
-        model=first.model,
-        attempts=attempts,
-        cost=cost,
-        cached=cached,
+    headers = origin_headers(
+        request_id, first.provider, first.model, attempts, cost=cost, cached=getattr(first, "cached", False)
     )
+    return Reply(body=body, headers=headers)
 
 
 async def _together(work: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
@@ -175,4 +145,4 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-__all__ = ["OPERATIONS", "Answered", "Asked", "Operation", "answer", "placed"]
+__all__ = ["OPERATIONS", "Asked", "Operation", "answer", "placed"]

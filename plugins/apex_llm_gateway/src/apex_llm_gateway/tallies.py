@@ -70,6 +70,14 @@ class Tally:
         elif outcome == "ok":
             self.cost_unknown += 1
 
+    def fold(self, other: Tally) -> None:
+        """Add what *other* has."""
+        outcomes = self.outcomes
+        for outcome, count in other.outcomes.items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     @property
     def errors(self) -> dict[str, int]:
         """How many requests failed, by the type of the error."""

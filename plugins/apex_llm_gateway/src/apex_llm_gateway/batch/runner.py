@@ -15,7 +15,8 @@ from apex_llm_gateway.batch.journal import Journal
 from apex_llm_gateway.batch.lines import Line, Unreadable, lines_of
 from apex_llm_gateway.batch.pace import Pace
 from apex_llm_gateway.batch.tally import Tally
-from apex_llm_gateway.operations import OPERATIONS, Answered
+from apex_llm_gateway.http import Reply
+from apex_llm_gateway.operations import OPERATIONS
 
 #: Lines read at a time.
 _PORTION = 200
@@ -34,7 +35,7 @@ _LONGEST_WAIT = 60.0
 class Ask(Protocol):
     """Answers one line; what fails is an answer, too."""
 
-    def __call__(self, line: Line, /) -> Awaitable[Answered]:
+    def __call__(self, line: Line, /) -> Awaitable[Reply]:
         """Return the answer."""
 
 
@@ -149,7 +150,7 @@ class Runner:
                 return
             await _wait(self._over, wait)
 
-    def _verdict(self, answered: Answered, number: int, began: float) -> float | None:
+    def _verdict(self, answered: Reply, number: int, began: float) -> float | None:
         """Return the seconds after which the line is asked again, None when it is finished; also sets the pace."""
         headers, status = answered.headers, answered.status
         if status not in _TRANSIENT or headers.get("x-should-retry") == "false":

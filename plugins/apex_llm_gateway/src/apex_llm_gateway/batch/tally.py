@@ -8,7 +8,7 @@ import attrs
 
 from apex_llm_core.converters import decode
 from apex_llm_core.models.events import RequestFinished
-from apex_llm_gateway.operations import Answered
+from apex_llm_gateway.http import Reply
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class Tally:
         """How many lines are finished, those of earlier runs included."""
         return self.skipped + self.succeeded + self.failed_count
 
-    def answered(self, answered: Answered) -> None:
+    def answered(self, answered: Reply) -> None:
         """Count an answer, good or bad."""
         if answered.status < 400:
             self.succeeded += 1

@@ -133,13 +133,14 @@ async def _answer_all(manager: LLMProviderManager, plan: Plan, journal: Journal)
     from apex_llm_gateway.batch.runner import Runner
     from apex_llm_gateway.batch.tally import Tally
     from apex_llm_gateway.configured import Overrides, settings_of
+    from apex_llm_gateway.http import Reply
     from apex_llm_gateway.openai.rules import Rules
-    from apex_llm_gateway.operations import Answered, answer, placed
+    from apex_llm_gateway.operations import answer, placed
 
     rules = Rules(place=partial(placed, manager), unknown=settings_of(manager.config, Overrides()).unknown_parameters)
     caller = Caller()
 
-    async def ask(line: Line) -> Answered:
+    async def ask(line: Line) -> Reply:
         return await answer(manager, line.url, line.body, rules=rules, caller=caller, request_id=line.id)
 
     tally = Tally()

@@ -13,7 +13,8 @@ they receive into lists. A frame is made of a template into which only the text 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from apex_llm_core.converters import encode
@@ -26,6 +27,18 @@ from apex_llm_gateway.openai.logprobs import chat_logprobs
 
 #: As many as OpenAI's API gives; no provider's slip makes more begin by itself.
 _MOST_CHOICES = 128
+#: From so many chunks on it pays to look at them together.
+_MANY = 3
+_text: Callable[[ChatGenerationChunk], str] = attrgetter("text")
+_index: Callable[[ChatGenerationChunk], int] = attrgetter("index")
+#: What hardly any chunk has beside its text.
+_beyond_text: Callable[[ChatGenerationChunk], tuple[object, ...]] = attrgetter(
+    "finish_reason", "logprobs", "details", "tool_calls", "reasoning", "reasoning_part"
+)
+_NOTHING = _beyond_text(ChatGenerationChunk())
+#: Hardly in any text; if it is, in whatever form, there is more of it than expected.
+_BETWEEN = "\0"
+_WRITTEN_BETWEEN = b"\\u0000"
 
 
 class ChatFrames:
@@ -58,13 +71,23 @@ class ChatFrames:
 
     def feed(self, batch: Sequence[ChatGenerationChunk]) -> bytes:
         """Return the frames of *batch*; those that say nothing have none."""
+        if len(batch) >= _MANY and [*map(_beyond_text, batch)].count(_NOTHING) == len(batch):
+            texts, index = [*filter(None, map(_text, batch))], batch[0].index
+            if index in self._before and texts and {*map(_index, batch)} == {index}:
+                return self._spoken(texts, index)
+        return self._one_by_one(batch)
+
+    def _one_by_one(self, batch: Sequence[ChatGenerationChunk]) -> bytes:
         frames: list[bytes] = []
-        before, behind = self._before, self._behind
+        before = self._before
+        texts: list[str] = []
+        #: The choice of all of *texts*.
+        current = -1
         for chunk in batch:
-            text, head = chunk.text, before.get(chunk.index)
+            text, index = chunk.text, chunk.index
             if (
-                head is None
-                or not text
+                not text
+                or index not in before
                 or chunk.finish_reason is not None
                 or chunk.logprobs is not None
                 or chunk.details is not None
@@ -72,10 +95,19 @@ class ChatFrames:
                 or chunk.reasoning
                 or chunk.reasoning_part is not None
             ):
+                if texts:
+                    frames.append(self._spoken(texts, current))
+                    texts = []
                 self._take(chunk, frames)
             else:
-                frames += (head, quote(text), behind)
-        return b"".join(frames)
+                if index != current and texts:
+                    frames.append(self._spoken(texts, current))
+                    texts = []
+                current = index
+                texts.append(text)
+        if texts:
+            frames.append(self._spoken(texts, current))
+        return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def finish(self, usage: Usage | None, *, cost: float | None, provider: str | None, attempts: int) -> bytes:
         """Return the end of the stream.
@@ -87,6 +119,16 @@ class ChatFrames:
             attempts: made in all.
         """
         return self._envelope.finish(usage, cost=cost, provider=provider, model=self._model, attempts=attempts)
+
+    def _spoken(self, texts: Sequence[str], index: int) -> bytes:
+        """Return the frames of chunks that have only text, a frame for each of *texts*."""
+        before, behind = self._before[index], self._behind
+        if len(texts) > 1:
+            # Escaped all at once; then what stands between two texts becomes the end of one frame and the beginning of the next.
+            together = quote(_BETWEEN.join(texts))
+            if together.count(_WRITTEN_BETWEEN) == len(texts) - 1:
+                return b"%b%b%b" % (before, together.replace(_WRITTEN_BETWEEN, b'"%b%b"' % (behind, before)), behind)
+        return b"".join([b"%b%b%b" % (before, quote(text), behind) for text in texts])
 
     def _take(self, chunk: ChatGenerationChunk, frames: list[bytes]) -> None:
         """Add the frames of a chunk that begins a choice, ends it, or has more than text."""

@@ -13,6 +13,7 @@ from apex_llm_gateway.openai.logprobs import chat_logprobs
 
 #: Parts of a message that the core has no field for; providers give them in `details`, by choice.
 BESIDE = ("audio", "context")
+_BESIDE = ("refusal", *BESIDE)
 
 
 def chat_body(result: ChatGenerationResult, *, request_id: str, created: int, functions: bool = False) -> bytes:
@@ -74,8 +75,10 @@ def _choice(choice: Choice, details: Mapping[str, Any], functions: bool) -> byte
 
 
 def _beside(details: Mapping[str, Any], index: int) -> dict[str, Any]:
-    found = {}
-    for name in ("refusal", *BESIDE):
+    found: dict[str, Any] = {}
+    if details.keys().isdisjoint(_BESIDE):
+        return found
+    for name in _BESIDE:
         by_choice = details.get(name)
         if isinstance(by_choice, Mapping) and by_choice.get(str(index)):
             found[name] = by_choice[str(index)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import attrs
@@ -18,6 +19,16 @@ Options = TypeVar("Options", bound=TextGenerationOptions | EmbeddingOptions | Im
 
 #: Answers to one prompt at most, as in OpenAI's API.
 MOST_CHOICES = 128
+#: Options whose objects are kept: applications ask with the same ones again and again, in few combinations.
+_KEPT = frozenset(
+    {
+        *("model", "provider", "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty"),
+        *("n", "logprobs", "top_logprobs", "parallel_tool_calls"),
+    }
+)
+_MOST_KEPT = 256
+#: Characters of a model's name that is kept: what callers send must not fill the memory.
+_LONGEST_KEPT = 200
 #: Characters of an error's message: some repeat the value that is wrong.
 _LONGEST_MESSAGE = 500
 
@@ -134,12 +145,25 @@ def built(cls: type[Options], found: dict[str, Any], spelling: Mapping[str, str]
     if type(count) is int and count > MOST_CHOICES:
         raise ParameterError(f"n is too large; at most {MOST_CHOICES} are taken", param="n")
     try:
+        if found.keys() <= _KEPT and len(found.get("model") or "") <= _LONGEST_KEPT:
+            try:
+                kept: Options = _kept(cls, tuple(found), *found.values())  # type: ignore[arg-type]  # classes can be hashed
+                return kept
+            except TypeError:
+                # A value of a type that no option has; the options say so.
+                pass
         return cls(**found)
     except InvalidRequestError as error:
         field = _guilty(cls, found)
         name = (spelling or {}).get(field, field)
         message = f"{name}{error.message.removeprefix(field)}" if name != field else error.message
         raise ParameterError(_cut(message), param=name or None) from error
+
+
+@lru_cache(maxsize=_MOST_KEPT, typed=True)
+def _kept(cls: type[Options], names: tuple[str, ...], *values: Any) -> Options:
+    # By value and type: 1 and True are equal, but not both a temperature.
+    return cls(**dict(zip(names, values, strict=True)))
 
 
 def _guilty(cls: type[Options], found: dict[str, Any]) -> str:
