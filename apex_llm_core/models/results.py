@@ -43,7 +43,7 @@ class Choice:
     logprobs: Any = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ChatGenerationResult:
     """The answer to one generation request; `message` and `finish_reason` are those of the first of `choices`.
 

@@ -56,7 +56,7 @@ def head(
     Raises:
         ValueError: a header would end early, and could add others.
     """
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    lines = "\r\n".join([*map(": ".join, headers.items()), ""])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header holds a line end")
     persistence = "" if keep and version != HttpVersion10 else f"Connection: {'keep-alive' if keep else 'close'}\r\n"
