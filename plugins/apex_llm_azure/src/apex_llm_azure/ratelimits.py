@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from apex_llm_core.context import NoteRateLimits
 
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?", re.ASCII)
-_WHOLE = re.compile(r"\d{1,15}", re.ASCII)
+_MOST_DIGITS = 15
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 #: The longer of two units that begin alike stands first; no letter may follow, so that "2 monkeys" are no minutes.
 _UNIT = r"(milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])"
@@ -78,8 +78,9 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int | float]:
         what = name[len(_PREFIX) :].lower()
         value = headers[name].strip()
         if what in _COUNTS:
-            if _WHOLE.fullmatch(value):
-                found[what.replace("-", "_")] = int(value)
+            count = _count(value)
+            if count is not None:
+                found[what.replace("-", "_")] = count
         elif what in _RESETS:
             seconds = duration(value)
             if seconds is not None:
@@ -105,7 +106,10 @@ def note_remaining(headers: Mapping[str, str], note: NoteRateLimits) -> None:
 
 
 def _count(text: str | None) -> int | None:
-    return int(text) if text is not None and _WHOLE.fullmatch(text.strip()) else None
+    if text is None:
+        return None
+    text = text.strip()
+    return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdecimal() else None
 
 
 def _seconds(text: str | None) -> float | None:
