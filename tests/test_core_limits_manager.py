@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from apex_llm_core.cache.memory import MemoryStore
-from apex_llm_core.errors import QuotaExceededError, RateLimitError
+from apex_llm_core.errors import ModelNotFoundError, QuotaExceededError, RateLimitError
 from apex_llm_core.markers import hookimpl
-from apex_llm_core.models import Caller
+from apex_llm_core.models import Caller, FunctionDefinition
 from apex_llm_core.models.events import LimitRejected, PluginFailed
 from apex_llm_core.policies.limits import Standing
 
@@ -73,7 +73,7 @@ async def standing(manager, limit, subject=""):
 
 
 async def ask(manager, caller=None, **keywords):
-    return await manager.generate_chat("hi", model="m", caller=caller, **{"max_tokens": 5, **keywords})
+    return await manager.generate_chat("hi", caller=caller, **{"model": "m", "max_tokens": 5, **keywords})
 
 
 def test_tokens_are_counted_by_user_and_settled_by_what_was_used(scene):
@@ -114,10 +114,48 @@ def test_money_is_counted_by_key_and_is_a_quota(scene):
 
 def test_an_unknown_price_is_not_free(scene):
     async def body(manager):
-        with pytest.raises(QuotaExceededError, match="counts money, and the price is not known"):
+        with pytest.raises(
+            QuotaExceededError, match="counts money, and the price is not known; .*cost_per_input_token"
+        ):
             await ask(manager)
 
     scene([{"name": "budget", "cost": 1.0}], providers={}).run(body)
+
+
+def test_what_nobody_can_serve_is_not_a_matter_of_money(scene):
+    tool = FunctionDefinition(name="weather", parameters={"type": "object"})
+
+    async def body(manager):
+        with pytest.raises(ModelNotFoundError, match="'n'"):
+            await ask(manager, model="n")
+        with pytest.raises(ModelNotFoundError, match="lacks tools"):
+            await ask(manager, tools=[tool])
+        with pytest.raises(ModelNotFoundError):
+            async for _ in manager.generate_chat_stream("hi", model="n"):
+                pass
+        found = await standing(manager, "budget")
+        assert (found.cost.used, found.requests.used) == (0.0, 3)
+
+    able = {"a": {"models": [{**PRICED["a"]["models"][0], "capabilities": ["chat", "stream"]}]}}
+    scene([{"name": "budget", "cost": 1.0, "requests": 5}], providers=able).run(body)
+
+
+@pytest.mark.parametrize("price", [None, 0.01])
+def test_a_fallback_for_who_cannot_serve_has_a_price(scene, price):
+    models = [{"id": "m"}, {"id": "n", "cost_per_input_token": price, "cost_per_output_token": price}]
+    models[0]["capabilities"], models[1]["capabilities"] = ["chat"], ["chat", "tools"]
+    tool = FunctionDefinition(name="weather", parameters={"type": "object"})
+
+    async def body(manager):
+        if price is None:
+            with pytest.raises(QuotaExceededError, match="the price is not known"):
+                await ask(manager, tools=[tool])
+        else:
+            assert (await ask(manager, tools=[tool])).model == "n"
+            assert (await standing(manager, "budget")).cost.used == pytest.approx(0.15)
+
+    fallback = {"models": {"m": ["n"]}, "missing_features": "drop"}
+    scene([{"name": "budget", "cost": 1.0}], providers={"a": {"models": models}}, fallback=fallback).run(body)
 
 
 def test_a_shadow_tells_and_refuses_nobody(scene):

@@ -63,7 +63,10 @@ class Admission:
             subjects["tier"] = caller.tier
         charge = _NOTHING
         if self._sizes_requests:
-            charge = _charge(request, candidates() if self._prices_requests else ())
+            able = candidates() if self._prices_requests else ()
+            # What nobody can serve uses nothing; whoever looks for a provider next says so.
+            if able or not self._prices_requests:
+                charge = _charge(request, able)
         answer = await self._ask(subjects, charge, context, None)
         if isinstance(answer, LLMError):
             raise answer
@@ -186,9 +189,12 @@ async def _awaited(settlement: Awaitable[None]) -> None:
 
 
 def _words(refusal: Refusal) -> str:
-    of = f" for {refusal.subject!r}" if refusal.subject else ""
     if refusal.kind == "price_unknown":
-        return f"the configured limit {refusal.limit!r} counts money, and the price{of} is not known"
+        return (
+            f"the configured limit {refusal.limit!r} counts money, and the price is not known; "
+            "the configuration of a model tells it by cost_per_input_token and cost_per_output_token"
+        )
+    of = f" for {refusal.subject!r}" if refusal.subject else ""
     return f"the configured limit {refusal.limit!r} is reached{of}"
 
 

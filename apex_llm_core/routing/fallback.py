@@ -100,6 +100,15 @@ class FallbackHandler:
         self._detours = Detours(config.fallback, itinerary)
         self._hedger = Hedger(config.hedging, governor) if config.hedging.enabled else None
 
+    def candidates(self, request: R, context: CallContext) -> tuple[Candidate, ...]:
+        """Return everybody who may be asked, fallbacks included; nobody is asked, and nothing is recorded.
+
+        Raises:
+            ModelNotFoundError: nobody could serve *request*.
+        """
+        options = self._itinerary.of(request, context, self._decisions.nothing, dry=True)
+        return tuple(option.candidate for option in options)
+
     async def run(
         self,
         request: R,

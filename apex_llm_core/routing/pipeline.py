@@ -256,7 +256,7 @@ class Pipeline:
         key: str | None,
     ) -> Result:
         """Answer what is not kept: under the limits, and with less if need be."""
-        settle = await self._admission.enter_request(request, context, partial(self._among, request, context))
+        settle = await self._admission.enter_request(request, context, partial(self._payable, request, context))
         try:
             return await self._answered(request, context, call)
         except LLMError as error:
@@ -296,7 +296,7 @@ class Pipeline:
                 yield batch
             return
         recorder = None if key is None else Recorder()
-        settle = await self._admission.enter_request(request, context, partial(self._among, request, context))
+        settle = await self._admission.enter_request(request, context, partial(self._payable, request, context))
         try:
             opened = await self._opened(request, context, key)
             if isinstance(opened, ChatGenerationResult):
@@ -343,6 +343,13 @@ class Pipeline:
         """
         try:
             return self._router.route(request, context).candidates
+        except ModelNotFoundError:
+            return ()
+
+    def _payable(self, request: Any, context: CallContext) -> tuple[Candidate, ...]:
+        """Return whose prices the limits go by: those of fallbacks only where nobody else can serve *request*."""
+        try:
+            return self._among(request, context) or self._fallback.candidates(request, context)
         except ModelNotFoundError:
             return ()
 

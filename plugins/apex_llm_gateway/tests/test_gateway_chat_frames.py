@@ -97,18 +97,27 @@ class TestFrames:
 
     @given(
         st.lists(
-            st.tuples(
-                st.text() | st.sampled_from(["\0", "\\", "\\u0000", "u0000", '"', "\\\0", "\ud83d", "é", ""]),
-                st.integers(0, 1),
-            ),
-            max_size=12,
+            st.builds(
+                ChatGenerationChunk,
+                text=st.text() | st.sampled_from(["\0", "\\", "\\u0000", "u0000", '"', "\\\0", "\ud83d", "é", "", ""]),
+                index=st.sampled_from([0, 0, 1]),
+                finish_reason=st.sampled_from([None, None, None, "stop"]),
+                details=st.sampled_from([None, None, {"system_fingerprint": "fp"}]),
+                reasoning=st.sampled_from(["", "", "hm"]),
+            )
+            | st.builds(text_chunk, st.sampled_from(["a", "b", ""])),
+            max_size=16,
         )
     )
-    def test_chunks_together_say_what_they_say_one_by_one(self, said):
-        chunks = [text_chunk(text, index) for text, index in said]
+    def test_chunks_together_say_what_they_say_one_by_one(self, chunks):
         frames = frames_of()
 
         assert fed(*chunks) == [document for chunk in chunks for document in parsed(frames.feed([chunk]))]
+
+    def test_any_number_of_chunks_may_be_alike(self):
+        chunks = [ChatGenerationChunk(text="a", details={"system_fingerprint": "fp"})] * 5000
+
+        assert len(fed(*chunks)) == 5001
 
     def test_log_probabilities_go_with_their_tokens(self):
         documents = fed(ChatGenerationChunk(text="a", logprobs=[{"token": "a", "logprob": -1.0}]))

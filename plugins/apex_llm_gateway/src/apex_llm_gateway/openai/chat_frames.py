@@ -14,6 +14,7 @@ they receive into lists. A frame is made of a template into which only the text 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -30,12 +31,11 @@ _MOST_CHOICES = 128
 #: From so many chunks on it pays to look at them together.
 _MANY = 3
 _text: Callable[[ChatGenerationChunk], str] = attrgetter("text")
-_index: Callable[[ChatGenerationChunk], int] = attrgetter("index")
-#: What hardly any chunk has beside its text.
-_beyond_text: Callable[[ChatGenerationChunk], tuple[object, ...]] = attrgetter(
-    "finish_reason", "logprobs", "details", "tool_calls", "reasoning", "reasoning_part"
+#: Alike for chunks that have only text, and belong to the same choice.
+_all_but_text: Callable[[ChatGenerationChunk], tuple[Any, ...]] = attrgetter(
+    "index", "finish_reason", "logprobs", "details", "tool_calls", "reasoning", "reasoning_part"
 )
-_NOTHING = _beyond_text(ChatGenerationChunk())
+_NOTHING = _all_but_text(ChatGenerationChunk())[1:]
 #: Hardly in any text; if it is, in whatever form, there is more of it than expected.
 _BETWEEN = "\0"
 _WRITTEN_BETWEEN = b"\\u0000"
@@ -71,43 +71,27 @@ class ChatFrames:
 
     def feed(self, batch: Sequence[ChatGenerationChunk]) -> bytes:
         """Return the frames of *batch*; those that say nothing have none."""
-        if len(batch) >= _MANY and [*map(_beyond_text, batch)].count(_NOTHING) == len(batch):
-            texts, index = [*filter(None, map(_text, batch))], batch[0].index
-            if index in self._before and texts and {*map(_index, batch)} == {index}:
-                return self._spoken(texts, index)
-        return self._one_by_one(batch)
-
-    def _one_by_one(self, batch: Sequence[ChatGenerationChunk]) -> bytes:
         frames: list[bytes] = []
-        before = self._before
-        texts: list[str] = []
-        #: The choice of all of *texts*.
-        current = -1
-        for chunk in batch:
-            text, index = chunk.text, chunk.index
-            if (
-                not text
-                or index not in before
-                or chunk.finish_reason is not None
-                or chunk.logprobs is not None
-                or chunk.details is not None
-                or chunk.tool_calls
-                or chunk.reasoning
-                or chunk.reasoning_part is not None
-            ):
+        if len(batch) < _MANY:
+            before, behind = self._before, self._behind
+            for chunk in batch:
+                if chunk.text and chunk.index in before and _all_but_text(chunk)[1:] == _NOTHING:
+                    frames += (before[chunk.index], quote(chunk.text), behind)
+                else:
+                    self._take(chunk, frames)
+        else:
+            for (index, *others), run in groupby(batch, _all_but_text):
+                chunks = list(run)
+                plain = tuple(others) == _NOTHING
+                if not plain or index not in self._before:
+                    taken = 1 if plain else len(chunks)
+                    for chunk in chunks[:taken]:
+                        self._take(chunk, frames)
+                    del chunks[:taken]
+                texts = [*filter(None, map(_text, chunks))]
                 if texts:
-                    frames.append(self._spoken(texts, current))
-                    texts = []
-                self._take(chunk, frames)
-            else:
-                if index != current and texts:
-                    frames.append(self._spoken(texts, current))
-                    texts = []
-                current = index
-                texts.append(text)
-        if texts:
-            frames.append(self._spoken(texts, current))
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+                    frames.append(self._spoken(texts, index))
+        return b"".join(frames)
 
     def finish(self, usage: Usage | None, *, cost: float | None, provider: str | None, attempts: int) -> bytes:
         """Return the end of the stream.
