@@ -90,6 +90,10 @@ class Runtime(Protocol):
 Factory = Callable[[Any, Any, Runtime], object]
 
 
+#: `await check(config, resolve_secret)` raises `ConfigurationError`; *config* is the whole `Config`.
+TableCheck = Callable[[Any, Callable[[str | Secret], Awaitable[Secret]]], Awaitable[None]]
+
+
 class Registrar(Protocol):
     """Where a module plugin leaves its factories. Names are those used in the configuration.
 
@@ -125,10 +129,16 @@ class Registrar(Protocol):
     def state_store(self, name: str, factory: Factory, settings: type | None = None) -> None:
         """Offer a state store."""
 
-    def table(self, name: str, settings: type) -> None:
+    def table(self, name: str, settings: type, check: TableCheck | None = None) -> None:
         """Describe the configuration's table ``[name]``, where *name* is the extension's entry point.
 
         For tables that somebody else reads, such as a command: the core checks them against *settings* whenever it starts.
+
+        Args:
+            name: of the table.
+            settings: an attrs class.
+            check: looks for what types cannot say, for example secrets that cannot be had; whoever only checks the
+                configuration calls it, as ``apex-llm config check`` does. The reader of the table finds out by itself.
         """
 
 

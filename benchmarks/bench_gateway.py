@@ -3,8 +3,8 @@
 The floor is an aiohttp server that passes a body on with aiohttp's client session, for streams byte by byte. The gateway
 speaks Azure's wire to the same upstream, with its defaults and a key; once on asyncio's own loop, and once with the extra
 ``fast`` (uvloop and orjson) where that is installed. Each serves in a process of its own and tells its own CPU; they take
-turns, and medians of ratios of neighbouring turns are compared. ``--json`` prints one document; the exit code is 1 when a
-bar is missed.
+turns, and medians of ratios of neighbouring turns are compared. With LITELLM_PYTHON set (`gateway_peer`), LiteLLM's proxy
+follows in the same run. ``--json`` prints one document; the exit code is 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import gateway_load as load
+import gateway_peer
 
 ROUNDS = 9
 CALLS = 2_000
@@ -245,8 +246,11 @@ def main() -> int:
     port = int(upstream.stdout.readline())
     fast = all(importlib.util.find_spec(name) for name in ("uvloop", "orjson"))
     servers = [Served(kind, f"http://127.0.0.1:{port}") for kind in ("floor", "ours", *(["fast"] if fast else []))]
+    peer: dict[str, Any] | None = None
     try:
         found = asyncio.run(measure(servers, port))
+        if os.environ.get("LITELLM_PYTHON"):
+            peer = gateway_peer.measured(os.environ["LITELLM_PYTHON"], port)
     finally:
         for served in servers:
             served.end()
@@ -276,7 +280,7 @@ def main() -> int:
         for what in RATIOS
     } | {"alone": found["alone"], "first": found["first"]}
     if "--json" in sys.argv:
-        document = {"results": [{"name": n, "value": v, "bar": b} for n, v, b in results], "raw": raw}
+        document = {"results": [{"name": n, "value": v, "bar": b} for n, v, b in results], "raw": raw, "litellm": peer}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return 1 if missed else 0
     print("CPU of this machine in microseconds, added milliseconds, medians:")
@@ -284,6 +288,12 @@ def main() -> int:
         print(f"  {what:8}" + "   ".join(f"{kind} {value:.2f}" for kind, value in values.items()))
     for name, value, bar in results:
         print(f"  {name:52}{value:8.2f}   bar {bar:g}   {'ok' if value <= bar else 'MISSED'}")
+    if peer is not None:
+        floor = raw["chat"]["floor"]
+        print(
+            f"LiteLLM's proxy {peer['version']}: a chat {peer['chat'] / floor:.0f} times the forwarder's CPU "
+            f"({peer['chat']:.0f} us), {peer['rate']:.0f} chats a second, {peer['memory'] / 1e6:.0f} MB, start {peer['start']:.1f} s"
+        )
     if not fast:
         print("uvloop and orjson are not installed: the extra fast was not measured")
     return 1 if missed else 0

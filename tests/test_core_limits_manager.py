@@ -114,9 +114,7 @@ def test_money_is_counted_by_key_and_is_a_quota(scene):
 
 def test_an_unknown_price_is_not_free(scene):
     async def body(manager):
-        with pytest.raises(
-            QuotaExceededError, match="counts money, and the price is not known; .*cost_per_input_token"
-        ):
+        with pytest.raises(QuotaExceededError, match=r"the price is not known; .*cost_per_input_token"):
             await ask(manager)
 
     scene([{"name": "budget", "cost": 1.0}], providers={}).run(body)

@@ -196,6 +196,12 @@ class TestLog:
         log.observe(EVENT)
         assert [record["level"].name for record in lines] == ["WARNING"]
 
+    def test_nobody_forges_lines(self, lines):
+        EventLog(Redactor(), "DEBUG").observe(finished(model="größe\r\nERROR forged\x1b[31m\u2028\ud800"))
+        [record] = lines
+        assert " model=größe\\r\\nERROR forged\\x1b[31m\\u2028\\ud800 " in record["message"]
+        assert record["extra"]["fields"]["model"] == "größe\r\nERROR forged\x1b[31m\u2028\ud800"
+
     def test_scrubs_secrets(self, lines):
         redactor = Redactor()
         redactor.learn(Secret("canary-value"))

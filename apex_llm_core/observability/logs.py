@@ -106,7 +106,7 @@ class EventLog:
             self._logger.log(level, "{event}", event=lambda: self._line(event), fields=lambda: self._fields(event))
 
     def _line(self, event: Event) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in self._fields(event).items())
+        fields = " ".join(f"{name}={_in_line(value)}" for name, value in self._fields(event).items())
         return f"{type(event).__name__} {fields}"
 
     def _fields(self, event: Event) -> dict[str, str]:
@@ -115,6 +115,15 @@ class EventLog:
             for name, value in attrs.asdict(event, recurse=False).items()
             if value is not None and value != ""
         }
+
+
+def _in_line(text: str) -> str:
+    """Return *text* with line ends and control characters escaped: callers name models, and must not forge lines."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 __all__ = ["EventLog", "events_are_wanted", "hush", "silence", "speak"]

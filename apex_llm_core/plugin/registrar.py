@@ -9,7 +9,7 @@ from typing import Any, Literal
 import attrs
 
 from apex_llm_core.errors import PluginError
-from apex_llm_core.hookspecs import Factory
+from apex_llm_core.hookspecs import Factory, TableCheck
 from apex_llm_core.plugin.discovery import PluginSource
 
 Kind = Literal["provider", "strategy", "middleware", "observer", "secret_scheme", "state_store", "table"]
@@ -28,6 +28,8 @@ class Registration:
     #: Authentication types a provider takes; the first serves when none is configured.
     auth: tuple[str, ...] = ("none",)
     auth_required: bool = False
+    #: Looks for what the types of a table cannot say.
+    check: TableCheck | None = None
 
     def error(self, message: str) -> PluginError:
         """Make a `PluginError` that names where this came from."""
@@ -88,9 +90,9 @@ class PluginRegistrar:
         """Offer a state store."""
         self._add("state_store", name, factory, settings)
 
-    def table(self, name: str, settings: type) -> None:
+    def table(self, name: str, settings: type, check: TableCheck | None = None) -> None:
         """Describe a table of the configuration; nothing is made of it."""
-        self._add("table", name, _nothing, settings)
+        self._add("table", name, _nothing, settings, check=check)
 
     def get(self, kind: Kind, name: str) -> Registration | None:
         """Return what was registered under *name*."""
@@ -112,6 +114,7 @@ class PluginRegistrar:
         settings: type | None,
         auth: tuple[str, ...] = ("none",),
         auth_required: bool = False,
+        check: TableCheck | None = None,
     ) -> None:
         registration = Registration(
             kind=kind,
@@ -122,6 +125,7 @@ class PluginRegistrar:
             source=self._source,
             auth=auth,
             auth_required=auth_required,
+            check=check,
         )
         if not name:
             raise registration.error(f"registers a {kind} without a name")

@@ -124,6 +124,11 @@ class TestDiscovery:
         for name in ours:
             assert group.load_command(found[name]).name == name
 
+    def test_the_help_of_commands_below_is_not_cut_off(self):
+        lines = run("config", "--help").stdout.partition("Commands:\n")[2].splitlines()
+        assert len(lines) == 3
+        assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
 
 class TestSharedOptions:
     @pytest.fixture

@@ -192,6 +192,15 @@ class TestStats:
         assert "east unpriced 3 1 30 12 unknown" in lines
         assert "partly 3 1 30 12 0.5 + 4 unknown" in lines
 
+    @pytest.mark.parametrize(
+        ("number", "text"),
+        [(4.2e-06, "0.0000042"), (0.00021000000000000185, "0.00021"), (25.0, "25"), (1_000_000, "1000000"), (0, "0")],
+    )
+    def test_numbers_have_no_exponents(self, run, gateway, number, text):
+        limit = {**STATE["limits"][0], "cost": {"limit": number, "used": number, "remaining": 0}}
+        gateway.answers["/admin/state"] = (200, {**STATE, "limits": [limit]})
+        assert run("stats").stdout.splitlines()[-1].split() == ["money", "user", "alice", "cost", text, text, "86400"]
+
     def test_json_is_the_state(self, run):
         assert json.loads(run("stats", "--json").stdout) == STATE
 
@@ -291,6 +300,9 @@ class TestRefusals:
     def test_a_gateway_below_a_path_is_asked_there(self, run, gateway, command):
         gateway.answers = {f"/llm{path}": answer for path, answer in gateway.answers.items()}
         assert run(command, "--url", f"{gateway.url}/llm/").exit_code == 0
+
+    def test_the_base_url_of_a_client_does(self, run, gateway, command):
+        assert run(command, "--url", f"{gateway.url}/v1").exit_code == 0
 
     def test_proxies_are_not_asked_for_this_machine(self, run, monkeypatch, command):
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

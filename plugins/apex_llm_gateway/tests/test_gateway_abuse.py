@@ -527,6 +527,15 @@ class TestForms:
         assert (first.status, second.status) == (200, 200)
         assert first.headers["content-length"] == second.headers["content-length"] == str(len(second.body))
 
+    def test_head_of_a_stream_is_its_head(self, house, served):
+        with closing(house.connect()) as sock, served.answers(sock) as answers:
+            sock.sendall(
+                served.head("HEAD", "/admin/events", key=served.KEYS["admin"]) + served.head("GET", "/v1/models")
+            )
+            first, second = answers.next("HEAD"), answers.next("GET")
+        assert (first.status, second.status) == (200, 200)
+        assert first.headers["content-type"] == "text/event-stream; charset=utf-8"
+
     def test_a_failed_head_has_no_body_either(self, house, served):
         with closing(house.connect()) as sock, served.answers(sock) as answers:
             sock.sendall(served.head("HEAD", "/nowhere") + served.head("GET", "/v1/models"))

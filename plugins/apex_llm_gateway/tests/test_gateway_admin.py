@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from hashlib import sha256
 
 import jsonschema
 import pytest
 from apex_llm_gateway.gateway import Gateway
-from apex_llm_gateway.keys import KeyRing
+from apex_llm_gateway.keys import Key, KeyRing
 from apex_llm_gateway.openapi.document import build
 from apex_llm_gateway.settings import GatewaySettings
 from apex_llm_gateway.snapshots import local_snapshot
@@ -372,6 +373,53 @@ class TestWatching:
         assert name == "state"
         assert state["gateway"]["draining"]
         assert seconds <= 1.0
+
+    @pytest.mark.parametrize("left", [{}, {"roles": ["user"]}])
+    @pytest.mark.parametrize("meanwhile", [0, 1])
+    def test_it_ends_with_its_key(self, left, meanwhile):
+        clock = FakeClock()
+        digest = sha256(b"a key").digest()
+
+        async def work(client):
+            gateway = client.gateway
+            gateway.rekey(KeyRing([Key(name="operator", digest=digest, roles=["admin"])]))
+            asked = Request("GET", "/admin/events?interval=60", b"", {"Authorization": "Bearer a key"})
+            async with aclosing((await gateway.handle(asked)).pieces) as pieces:
+                await anext(pieces)
+                others = [Key(name="other", digest=bytes(range(32)), roles=["admin"])]
+                gateway.rekey(
+                    KeyRing(others + [Key(name="operator", digest=digest, **more) for more in [left] if more])
+                )
+                for _ in range(meanwhile):
+                    gateway.activity.observe(ProviderRegistered(provider="secret", provider_type="mock"))
+                began = clock()
+                return [piece async for piece in pieces], clock() - began
+
+        rest, seconds = with_gateway(work, clock=clock)
+        assert rest == []
+        assert seconds <= 1.0
+
+    def test_without_keys_it_ends_when_there_are_some(self):
+        async def work(client):
+            async with await client.watch() as pieces:
+                await anext(pieces)
+                client.gateway.rekey(KeyRing([Key(name="operator", digest=bytes(range(32)), roles=["admin"])]))
+                return [piece async for piece in pieces]
+
+        assert with_gateway(work) == []
+
+    def test_other_keys_do_not_disturb_it(self):
+        async def work(client):
+            gateway = client.gateway
+            operator = Key(name="operator", digest=sha256(b"a key").digest(), roles=["admin"])
+            gateway.rekey(KeyRing([operator]))
+            asked = Request("GET", "/admin/events", b"", {"Authorization": "Bearer a key"})
+            async with aclosing((await gateway.handle(asked)).pieces) as pieces:
+                await anext(pieces)
+                gateway.rekey(KeyRing([operator, Key(name="new", digest=bytes(range(32)))]))
+                return parsed(await anext(pieces))[0]
+
+        assert with_gateway(work) == "state"
 
     def test_nobody_is_told_after_a_watcher_left(self):
         async def work(client):

@@ -118,16 +118,20 @@ def test_a_second_run_asks_nothing(folder):
     folder.write(request("a"), request("b"), request("c", model="none"))
     assert folder.run()[0] == 1
     before = (folder.path / "out.jsonl").read_bytes(), (folder.path / "out.errors.jsonl").read_bytes()
-    code, output, _ = folder.run("--json")
+    code, output, told = folder.run("--json")
     summary = json.loads(output)
-    assert code == 1
+    assert (code, told) == (1, "")
     assert (summary["skipped"], summary["failed_before"], summary["succeeded"]) == (3, 1, 0)
     assert before == ((folder.path / "out.jsonl").read_bytes(), (folder.path / "out.errors.jsonl").read_bytes())
 
 
 def test_errors_are_asked_again_when_that_is_wanted(folder):
     folder.write(request("a"), request("b", model="mock-late"))
-    assert folder.run()[0] == 1
+    advice = "1 failed: 'errors' says why, and --retry-errors asks them again\n"
+    assert folder.run()[::2] == (1, advice)
+    code, output, told = folder.run()
+    assert (code, told) == (1, advice)
+    assert "lines/s" not in output
     folder.configure(unknown_models="serve")
     provider = {
         "name": "mock",
@@ -181,14 +185,15 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(folder):
     assert len(folder.records()) == 50
 
 
-def test_what_cannot_be_read_again_is_no_input(folder):
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_what_cannot_be_read_again_is_no_input(folder, source):
     folder.write(request("a"))
     command = [
         sys.executable,
         "-m",
         "apex_llm_cli",
         "batch",
-        "/dev/stdin",
+        source,
         "-o",
         "out.jsonl",
         "--config",
@@ -271,6 +276,8 @@ def test_unknown_costs_are_not_zero(folder):
         (["--errors", "out.jsonl"], "three files"),
         (["--errors", "in.jsonl"], "three files"),
         (["--errors", "no/such/folder"], "no/such/folder"),
+        (["-o", "-"], "standard output is none"),
+        (["--errors", "-"], "standard output is none"),
         (["--concurrency", "0"], "from 1 to 1000"),
         (["--concurrency", "1001"], "from 1 to 1000"),
         (["--concurrency", "many"], "'auto'"),

@@ -98,7 +98,7 @@ def batch(tmp_path):
             return await ask(line.body["number"], sum(number == line.body["number"] for _, number in asked))
 
         async def work(journal):
-            runner = Runner(Plan(source=source, **plan), journal, noted, tally, clock=clock)
+            runner = Runner(Plan(source=source, **plan), journal, noted, tally, clock=clock, tell=run.told.append)
             if cancel_at is None:
                 await runner.run()
                 return
@@ -109,7 +109,7 @@ def batch(tmp_path):
                 await task
 
         output, errors = tmp_path / "out.jsonl", tmp_path / "errors.jsonl"
-        run.tally, began = tally, clock()
+        run.tally, run.told, began = tally, [], clock()
         with Journal(output, errors) as journal:
             run_virtual(work(journal), clock=clock)
         run.seconds = clock() - began
@@ -247,6 +247,7 @@ def test_an_interruption_lets_those_under_way_finish(batch):
         return GOOD
 
     tally, records, asked = batch(ask, lines=30, concurrency=6, cancel_at=2.0)
+    assert batch.told == ["6 lines under way may take 10 seconds more; another Ctrl-C leaves them for the next run"]
     assert {record["custom_id"] for record in records} == {"c0", "c1", "c2", "c3"}
     assert len(asked) == 6
     assert tally.stopped == "interrupted"

@@ -145,7 +145,9 @@ def test_its_command_line_serves_answers_probes_and_ends(kind, tmp_path):
                 pass
             deployed.process.send_signal(signal.SIGTERM)
         assert deployed.process.wait(PATIENCE) == 0
-        assert deployed.process.stderr.read() == ""
+        told = deployed.process.stderr.read().splitlines()
+        assert all(line.endswith("not ready any more, and still answering for 10 seconds") for line in told)
+        assert len(told) == ("--linger" in COMMANDS[kind])
 
 
 def test_the_health_check_of_the_image_tells_life_from_death(tmp_path):

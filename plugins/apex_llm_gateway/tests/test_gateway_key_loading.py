@@ -162,5 +162,5 @@ class TestCheckOpen:
         with pytest.raises(ConfigurationError, match="without keys everybody") as caught:
             check_open(KeyRing(), host, file="apex.toml")
         assert (caught.value.file, caught.value.key) == ("apex.toml", "gateway.host")
-        assert "secrets.token_urlsafe(32)" in str(caught.value)
+        assert "apex-llm serve --new-key" in str(caught.value)
         check_open(KeyRing([Key(name="a", digest=b"a" * 32)]), host)

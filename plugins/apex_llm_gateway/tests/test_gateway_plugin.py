@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 from apex_llm_cli.main import cli
+from apex_llm_gateway.keys import new_key
 from click.testing import CliRunner
 
 PROVIDER = '[[providers]]\nname = "mock"\ntype = "mock"\n'
@@ -51,8 +52,27 @@ def test_every_command_tells_what_is_wrong_with_it(run, command, gateway, error)
     assert "47114711" not in result.output
 
 
-def test_check_needs_no_key_to_be_there(run):
-    result = run("config", "check", gateway='api_keys = [{ key = "env:NOT_SET_HERE", user = "alice" }]')
+@pytest.mark.parametrize(
+    ("gateway", "failure"),
+    [
+        ('api_keys = ["env:NOT_SET_HERE"]', "gateway.api_keys[0]: secret 'env:NOT_SET_HERE': the environment variable"),
+        ('api_keys = [{ key = "env:WEAK_HERE" }]', "gateway.api_keys[0].key: the key is shorter than 16 characters"),
+        ('host = "0.0.0.0"', "gateway.host: without keys everybody who reaches"),
+    ],
+)
+def test_check_finds_what_would_keep_it_from_starting(run, monkeypatch, gateway, failure):
+    monkeypatch.delenv("NOT_SET_HERE", raising=False)
+    monkeypatch.setenv("WEAK_HERE", "canary")
+    result = run("config", "check", gateway=gateway)
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (2, "not valid: apex.toml")
+    assert result.stdout.splitlines()[-1].startswith(f"failed: apex.toml: {failure}")
+    assert "canary" not in result.output
+    assert run("models", gateway=gateway).exit_code == 0
+
+
+def test_check_is_content_with_what_starts(run, monkeypatch):
+    monkeypatch.setenv("GOOD_HERE", new_key())
+    result = run("config", "check", gateway='host = "0.0.0.0"\napi_keys = ["env:GOOD_HERE"]')
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "valid: apex.toml")
 
 

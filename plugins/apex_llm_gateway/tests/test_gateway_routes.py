@@ -116,6 +116,26 @@ def test_paths_are_taken_as_they_are_sent(path):
     assert caught.value.status == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/chat/completions", "did you mean /v1/chat/completions?"),
+        ("/v1/v1/chat/completions", "did you mean /v1/chat/completions?"),
+        ("/openai/deployments/small/chat/completions", "did you mean /v1/chat/completions?"),
+        ("/completions", "did you mean /v1/completions?"),
+        ("/models", "did you mean /v1/models?"),
+        ("/v1/models/", "did you mean /v1/models?"),
+        ("/v1/responses", "ask POST /v1/chat/completions"),
+        ("/nowhere", "/openapi.json lists those there are"),
+    ],
+)
+def test_who_asks_at_another_address_is_told_where_to_ask(path, words):
+    with pytest.raises(HttpError) as caught:
+        RouteTable().find("POST", path)
+    assert caught.value.status == 404
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize(("metrics", "status"), [("open", 200), ("admin", 401), ("off", 404)])
 def test_metrics_are_for_whom_the_configuration_says(metrics, status):
     async def work(gateway):

@@ -6,9 +6,10 @@ import socket
 
 import aiohttp
 import pytest
+from apex_llm_gateway import serving
 from apex_llm_gateway.announcement import Facts
 from apex_llm_gateway.configured import Overrides, counted_by_each, settings_of
-from apex_llm_gateway.keys import new_key
+from apex_llm_gateway.keys import load_keys, new_key
 from apex_llm_gateway.serving import Service
 
 from apex_llm_core.errors import ConfigurationError
@@ -56,6 +57,11 @@ class Place:
     def tell(self, line):
         self.told.append(line)
         self.more.set()
+
+    async def asked_to_reload(self, key):
+        headers = {"Authorization": f"Bearer {key}"}
+        async with self.session.post(f"{self.service.url}/admin/reload", headers=headers) as answer:
+            return answer.status, await answer.text()
 
     async def status(self, key=None, path="/v1/models"):
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -158,6 +164,59 @@ def test_new_keys_that_cannot_be_used_change_nothing(place, keys, gateway, reaso
         assert (whole, with_key, without) == (False, 200, 401)
         assert reason in place.told[0]
         assert "changeme" not in place.told[0]
+
+
+def administered(place, key, *others):
+    place.write(*others)
+    document = json.loads(place.file.read_text())
+    path = place.folder / "admin.key"
+    path.write_text(key)
+    document["gateway"]["api_keys"].append({"key": f"file:{path}", "name": "admin", "roles": ["admin"]})
+    place.file.write_text(json.dumps(document))
+
+
+def test_an_administrator_is_answered_when_the_new_keys_are_in_force(place, monkeypatch):
+    administered(place, FIRST, SECOND)
+
+    async def slowly(*arguments, **more):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return await load_keys(*arguments, **more)
+
+    async def work():
+        monkeypatch.setattr(serving, "load_keys", slowly)
+        administered(place, FIRST, THIRD)
+        reloaded = await place.asked_to_reload(FIRST)
+        return reloaded, [await place.status(key) for key in (SECOND, THIRD)]
+
+    assert place.serve(work) == ((200, '{"reloaded":true}'), [401, 200])
+
+
+def test_an_administrator_is_told_that_the_new_keys_cannot_be_used(place):
+    administered(place, FIRST, SECOND)
+
+    async def work():
+        administered(place, FIRST, "changeme")
+        return await place.asked_to_reload(FIRST), await place.status(SECOND)
+
+    (status, text), old = place.serve(work)
+    assert (status, old) == (400, 200)
+    assert json.loads(text)["error"]["code"] == "invalid_configuration"
+    assert "the old ones stay in force" in text
+    assert "gateway.api_keys[0]" in text
+    assert "changeme" not in text
+
+
+def test_connections_are_no_more_than_the_process_can_have(place, monkeypatch):
+    monkeypatch.setattr(serving, "room_for", lambda connections: connections // 2)
+    place.write(max_connections=8)
+
+    async def work():
+        return place.service.server.settings.max_connections, await place.service.reload()
+
+    assert place.serve(work) == (4, True)
+    assert place.told[0].startswith("4 connections at most, not the 8 of [gateway] max_connections")
+    assert place.told[1:] == ["the configuration was read again, and is in force"]
 
 
 def test_it_does_not_become_open_to_the_network(place):

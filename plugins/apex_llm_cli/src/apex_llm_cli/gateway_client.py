@@ -57,7 +57,8 @@ def _checked(url: str) -> str:
     # Credentials in it are not repeated.
     if not good or parts.username is not None or parts.query or parts.fragment:
         raise click.UsageError(f"the URL of a gateway has the form http://host[:port]; see {_WHERE}")
-    return url.rstrip("/")
+    # Often what a client of OpenAI's has as its base URL.
+    return url.rstrip("/").removesuffix("/v1")
 
 
 async def _ask(url: str, key: str | None, path: str, order: Any) -> dict[str, Any]:

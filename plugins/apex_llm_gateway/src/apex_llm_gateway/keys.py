@@ -103,6 +103,10 @@ class KeyRing:
         """Whether there are no keys."""
         return not self.keys
 
+    def current(self, key: Key) -> Key | None:
+        """Return what has become of *key*, which another ring gave out: None when nobody has it any more."""
+        return OPEN if not self.keys else self._by_digest.get(key.digest)
+
     def authenticate(self, headers: Mapping[str, str]) -> Key:
         """Return the key that a request brought in its headers; look-up in *headers* ignores case.
 
@@ -247,7 +251,7 @@ class _Loading:
         return f"gateway.api_keys[{self.position}]{within}"
 
 
-_MAKE = """python -c "import secrets; print('apex-' + secrets.token_urlsafe(32))\""""
+_MAKE = "apex-llm serve --new-key"
 
 
 def check_open(ring: KeyRing, host: str, *, file: str | None = None) -> None:

@@ -85,7 +85,7 @@ class Outgoing:
         try:
             if self._message.method == "HEAD":
                 self._write(b"")
-                return False
+                return self._keep
             async with aclosing(reply.pieces):
                 others = self._last
                 async for piece in reply.pieces:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from apex_llm_core.hookspecs import Registrar
 from apex_llm_core.markers import hookimpl
 from apex_llm_gateway.settings import GatewaySettings
@@ -10,7 +13,20 @@ from apex_llm_gateway.settings import GatewaySettings
 @hookimpl
 def apex_register(registrar: Registrar) -> None:
     """Describe ``[gateway]``; who reads it is the command `serve`."""
-    registrar.table("gateway", GatewaySettings)
+    registrar.table("gateway", GatewaySettings, _check)
+
+
+async def _check(config: Any, resolve: Callable[[Any], Awaitable[Any]]) -> None:
+    """Make sure that the gateway would start with *config*: its keys are there, and none is weak.
+
+    Raises:
+        ConfigurationError: it would not.
+    """
+    from apex_llm_gateway.configured import file_of, settings_of
+    from apex_llm_gateway.keys import check_open, load_keys
+
+    settings, file = settings_of(config), file_of(config)
+    check_open(await load_keys(settings, resolve, file=file), settings.host, file=file)
 
 
 __all__ = ["apex_register"]

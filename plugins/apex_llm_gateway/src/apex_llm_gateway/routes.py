@@ -87,7 +87,17 @@ class RouteTable:
                 code="method_not_allowed",
                 headers={"Allow": ", ".join(sorted(allowed))},
             )
-        raise HttpError(404, "there is no such address; /openapi.json lists those there are", code="not_found")
+        raise HttpError(404, _advice(path), code="not_found")
+
+
+def _advice(path: str) -> str:
+    """Return what helps a client that asked for *path*, which is none of ours."""
+    if path.startswith("/v1/responses"):
+        return "OpenAI's Responses API is not served here; ask POST /v1/chat/completions"
+    for known in (*OPERATIONS, "/v1/models"):
+        if path.rstrip("/").endswith(known.removeprefix("/v1")):
+            return f"there is no such address; did you mean {known}? The base URL of OpenAI's clients ends with one /v1"
+    return "there is no such address; /openapi.json lists those there are"
 
 
 __all__ = ["ROUTES", "Access", "Answer", "Route", "RouteTable"]

@@ -10,17 +10,18 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from apex_llm_core.errors import ApexLLMError
+from apex_llm_core.errors import ApexLLMError, ConfigurationError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.models.events import ConfigurationRejected, ConfigurationReloaded
 from apex_llm_gateway.announcement import tell
 from apex_llm_gateway.configured import Overrides, file_of, settings_of
+from apex_llm_gateway.descriptors import room_for
 from apex_llm_gateway.gateway import Gateway
 from apex_llm_gateway.http_server import HttpServer
 from apex_llm_gateway.keys import check_open, load_keys
 from apex_llm_gateway.listening import cannot_listen, url_of
 from apex_llm_gateway.settings import GatewaySettings
-from apex_llm_gateway.state import WorkerFacts
+from apex_llm_gateway.state import LocalBackend, WorkerFacts
 
 T = TypeVar("T")
 
@@ -65,7 +66,8 @@ class Service:
         self._join = join
         self._tell = tell
         self._stack = AsyncExitStack()
-        self._rekeying: asyncio.Task[bool] | None = None
+        #: Ends with why the keys cannot be used, None when they are in force.
+        self._rekeying: asyncio.Task[ConfigurationError | None] | None = None
         self._order = asyncio.Lock()
 
         self.manager = LLMProviderManager(source)
@@ -94,13 +96,14 @@ class Service:
             ring = await load_keys(settings, manager.resolve_secret, file=file)
             check_open(ring, settings.host, file=file)
             self.gateway = gateway = Gateway(manager, settings, ring, worker=self._worker)
+            gateway.backend = LocalBackend(gateway, reread=self._reread)
             stack.push_async_callback(gateway.stop)
             await gateway.start()
             if self._join is not None:
                 companion = self._join(gateway)
                 stack.push_async_callback(companion.stop)
                 await companion.start()
-            self.server = HttpServer(gateway.handle, settings)
+            self.server = HttpServer(gateway.handle, self._bounded(settings))
             try:
                 self.port = await self.server.listen(settings.host, settings.port, shared=self._worker is not None)
             except OSError as error:
@@ -116,8 +119,7 @@ class Service:
         except Exception as error:
             self._reject(error, "the configuration cannot be used, the old one stays in force")
             return False
-        # The reload was announced before it returned.
-        return self._rekeying is None or await asyncio.shield(self._rekeying)
+        return await self._refusal_of_keys() is None
 
     async def stop(self, *, linger: float = 0.0, hurry: asyncio.Event | None = None) -> int:
         """Be no longer ready, accept no more, let requests under way finish, end.
@@ -132,7 +134,12 @@ class Service:
         self.gateway.draining = True
         hurry = hurry or asyncio.Event()
         if linger:
+            self._tell(f"not ready any more, and still answering for {linger:g} seconds")
             await _until(hurry, asyncio.sleep(linger))
+        under_way = self.gateway.activity.live_count
+        if under_way and not hurry.is_set():
+            requests = f"{under_way} request{'s' if under_way > 1 else ''} under way"
+            self._tell(f"{requests} may take {self.settings.shutdown_timeout:g} seconds more; another signal ends them")
         ended = await _until(hurry, self.server.stop(self.settings.shutdown_timeout))
         if ended is None:
             ended = await self.server.stop(0)
@@ -141,13 +148,33 @@ class Service:
         await self._stack.aclose()
         return ended
 
+    async def _reread(self) -> None:
+        """Read the configuration again for an administrator, who is told what `reload` tells whoever runs the gateway."""
+        await self.manager.reload()
+        refusal = await self._refusal_of_keys()
+        if refusal is not None:
+            raise refusal
+
+    async def _refusal_of_keys(self) -> ConfigurationError | None:
+        # The reload was announced before it returned.
+        return None if self._rekeying is None else await asyncio.shield(self._rekeying)
+
+    def _bounded(self, settings: GatewaySettings) -> GatewaySettings:
+        room = room_for(settings.max_connections)
+        if room < settings.max_connections:
+            self._tell(
+                f"{room} connections at most, not the {settings.max_connections} of [gateway] max_connections: the process may"
+                " not open more files (ulimit -n)"
+            )
+        return attrs.evolve(settings, max_connections=room)
+
     def _observe(self, event: Any) -> None:
         if type(event) is ConfigurationReloaded:
             self._rekeying = asyncio.get_running_loop().create_task(self._rekey())
         elif type(event) is ConfigurationRejected:
             self._tell(f"a changed configuration cannot be used, the old one stays in force: {event.message}")
 
-    async def _rekey(self) -> bool:
+    async def _rekey(self) -> ConfigurationError | None:
         # One after the other, so that the last configuration has the last word.
         async with self._order:
             config = self.manager.config
@@ -157,20 +184,22 @@ class Service:
                 # Where it listens does not change, so it is that address that must not be open.
                 check_open(ring, self.settings.host, file=file_of(config))
             except Exception as error:
-                self._reject(error, "its keys cannot be used, the old ones stay in force")
-                return False
+                return ConfigurationError(self._reject(error, "its keys cannot be used, the old ones stay in force"))
             self.gateway.rekey(ring)
             self._tell("the configuration was read again, and is in force")
             later = [name for name in _settled(settings) if getattr(settings, name) != getattr(self.settings, name)]
             if later:
                 self._tell(f"from the next start on: [gateway] {', '.join(later)}")
-            return True
+            return None
 
-    def _reject(self, error: Exception, consequence: str) -> None:
+    def _reject(self, error: Exception, consequence: str) -> str:
+        """Tell everybody that *error* has this *consequence*, and return what was told."""
         # Only what the core or the gateway wrote itself is known to quote no credentials.
         reason = error.message if isinstance(error, ApexLLMError) else type(error).__name__
-        self._tell(f"{consequence}: {reason}")
-        self.gateway.activity.observe(ConfigurationRejected(message=f"{consequence}: {reason}"))
+        told = f"{consequence}: {reason}"
+        self._tell(told)
+        self.gateway.activity.observe(ConfigurationRejected(message=told))
+        return told
 
 
 def _settled(settings: GatewaySettings) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
@@ -52,11 +52,20 @@ class LocalBackend:
     Args:
         house: the gateway.
         wall: unix seconds.
+        reread: reads the configuration again, with all that depends on it, and raises what `reload` does; None: the manager
+            alone does.
     """
 
-    def __init__(self, house: Observed, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        house: Observed,
+        wall: Callable[[], float] = time.time,
+        *,
+        reread: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._house = house
         self._wall = wall
+        self._reread = reread
 
     async def snapshots(self) -> list[Snapshot]:
         """Return what this process tells of itself."""
@@ -78,7 +87,7 @@ class LocalBackend:
             ConfigurationError: it cannot be used.
             PluginError: a plugin that cannot be done without is broken.
         """
-        await self._house.manager.reload()
+        await (self._reread or self._house.manager.reload)()
 
 
 __all__ = ["Backend", "LocalBackend", "WorkerFacts"]

@@ -18,13 +18,14 @@ def command() -> None:
     """Check, show and describe the configuration."""
 
 
-@command.command("check")
+@command.command("check", short_help="Load it and start everything it names.")
 @click.pass_context
 def check(context: click.Context) -> None:
     """Load the configuration and start everything it names; nothing is asked of a model.
 
     Exits with 2 when something cannot be used.
     """
+    from apex_llm_cli.extension_tables import problems
     from apex_llm_cli.failures import USAGE
     from apex_llm_cli.output import print_document, write
     from apex_llm_cli.running import with_manager
@@ -34,15 +35,16 @@ def check(context: click.Context) -> None:
     async def summarise(manager: LLMProviderManager) -> dict[str, Any]:
         config = manager.config
         enabled = [handle for handle in manager.providers if handle.enabled]
+        failures = [error.message for error in manager.failures] + await problems(manager)
         return {
-            "valid": not manager.failures,
+            "valid": not failures,
             "files": list(config.files),
             "strategy": config.manager.selection_strategy,
             "providers": [handle.get_name() for handle in enabled],
             "models": sorted({model.id for handle in enabled for model in handle.models}),
             "middleware": [table.type for table in config.middleware if table.enabled],
             "warnings": list(config.warnings),
-            "failures": [error.message for error in manager.failures],
+            "failures": failures,
         }
 
     summary = with_manager(invocation, summarise)
@@ -68,7 +70,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-@command.command("show")
+@command.command("show", short_help="Print what is in force, as TOML.")
 @click.pass_obj
 def show(invocation: Invocation) -> None:
     """Print what is in force after overlays and defaults, as TOML; secrets are masked, references to them are not."""
@@ -88,7 +90,7 @@ def show(invocation: Invocation) -> None:
     write("".join(origin) + to_toml(document))
 
 
-@command.command("schema")
+@command.command("schema", short_help="Print the JSON Schema of it.")
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors and checkers."""
     import json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -125,9 +126,9 @@ def _standing(standing: Mapping[str, Any]) -> list[tuple[str, ...]]:
             standing["scope"],
             subject,
             kind,
-            f"{standing[kind]['used']:g}",
-            f"{standing[kind]['limit']:g}",
-            "" if kind == "concurrent" else f"{standing['per']:g}",
+            _plain(standing[kind]["used"]),
+            _plain(standing[kind]["limit"]),
+            "" if kind == "concurrent" else _plain(standing["per"]),
         )
         for kind in _AMOUNTS
         if standing[kind] is not None
@@ -137,8 +138,13 @@ def _standing(standing: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _cost(known: float, unknown: int) -> str:
     """Return what is known of a cost; what is not is told as such, and never a zero."""
     if not unknown:
-        return f"{known:.6g}"
-    return f"{known:.6g} + {unknown} unknown" if known else "unknown"
+        return _plain(known)
+    return f"{_plain(known)} + {unknown} unknown" if known else "unknown"
+
+
+def _plain(number: float) -> str:
+    """Return *number* with six digits that count, or all those before the point, and without an exponent."""
+    return f"{number:.0f}" if abs(number) >= 1e6 else f"{Decimal(f'{number:.6g}'):f}"
 
 
 def _seconds(value: float | None) -> str:

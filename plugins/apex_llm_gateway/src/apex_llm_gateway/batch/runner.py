@@ -63,14 +63,25 @@ class Runner:
         ask: answers a line.
         tally: counts what happens.
         clock: monotonic seconds.
+        tell: takes one line for whoever runs the batch.
     """
 
-    def __init__(self, plan: Plan, journal: Journal, ask: Ask, tally: Tally, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        ask: Ask,
+        tally: Tally,
+        *,
+        clock: Callable[[], float],
+        tell: Callable[[str], None],
+    ) -> None:
         self._plan = plan
         self._journal = journal
         self._ask = ask
         self._tally = tally
         self._clock = clock
+        self._tell = tell
         self._pace = Pace(plan.concurrency, plan.at_first)
         #: Whether the line whose turn is next has something new to look at.
         self._changed = asyncio.Event()
@@ -199,6 +210,10 @@ class Runner:
         self._over.set()
         self._changed.set()
         if self._tasks:
+            under_way = self._pace.in_flight
+            if under_way:
+                lines = f"{under_way:,} line{'s' if under_way > 1 else ''} under way"
+                self._tell(f"{lines} may take {_GRACE:g} seconds more; another Ctrl-C leaves them for the next run")
             await asyncio.wait(self._tasks, timeout=_GRACE)
 
     async def _sync_often(self) -> None:

@@ -30,7 +30,9 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
 
 
 @click.command("batch")
-@click.argument("source", metavar="IN.jsonl", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "source", metavar="IN.jsonl", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option(
     "-o",
     "--output",
@@ -92,6 +94,8 @@ def command(
     errors = errors or output.with_suffix(f".errors{output.suffix or '.jsonl'}")
     if len({path.resolve() for path in (source, output, errors)}) < 3:
         raise click.UsageError("the input, the output and the file of errors must be three files")
+    if "-" in (str(output), str(errors)):
+        raise click.UsageError("a batch goes on from its files, and standard output is none; name one")
     if not source.is_file():
         raise click.UsageError(f"{source}: this can be read once only, and a batch reads it again; save it in a file")
     most, at_first = (_AUTO_MOST, _AUTO_FIRST) if concurrency == "auto" else (concurrency, None)
@@ -146,7 +150,7 @@ async def _answer_all(manager: LLMProviderManager, plan: Plan, journal: Journal)
     tally = Tally()
     tally.lines, tally.skipped = await asyncio.to_thread(_survey, plan, journal)
     manager.subscribe("batch", tally.observe)
-    runner = Runner(plan, journal, ask, tally, clock=time.monotonic)
+    runner = Runner(plan, journal, ask, tally, clock=time.monotonic, tell=partial(click.echo, err=True))
     began = time.monotonic()
     with progress() as show:
 
@@ -190,6 +194,8 @@ def _print(document: dict[str, Any], *, as_json: bool) -> None:
     cost = "unknown" if document["cost"] is None else f"{document['cost']:.6f}"
     if document["cost_unknown"] and document["cost"] is not None:
         cost += f" and {document['cost_unknown']:,} answers of unknown cost"
+    rate = [f"{document['lines_per_second']:g} lines/s"] if document["lines_per_second"] else []
+    failed = document["failed"] + document["failed_before"]
     rows = [
         ("lines", f"{document['lines']:,}"),
         ("answered", f"{document['succeeded']:,}"),
@@ -199,11 +205,13 @@ def _print(document: dict[str, Any], *, as_json: bool) -> None:
         *([("left", f"{document['left']:,}")] if document["left"] else []),
         ("tokens in, out", f"{document['prompt_tokens']:,}, {document['completion_tokens']:,}"),
         ("cost", cost),
-        ("time", f"{duration(document['seconds'])}, {document['lines_per_second'] or 0:g} lines/s"),
+        ("time", ", ".join((duration(document["seconds"]), *rate))),
         ("output", document["output"]),
-        *([("errors", document["errors"])] if document["failed"] or document["failed_before"] else []),
+        *([("errors", document["errors"])] if failed else []),
     ]
     print_table(("batch", ""), rows)
+    if failed:
+        click.echo(f"{failed:,} failed: 'errors' says why, and --retry-errors asks them again", err=True)
     if document["stopped"] == "max_cost":
         click.echo("stopped: --max-cost is reached; the same command with more goes on", err=True)
 

@@ -287,10 +287,9 @@ class Chart {
           const amount = value(bucket);
           if (!isNumber(amount)) open = false;
           else {
-            // A lone value would be a line of no length, which round ends make a dot.
-            pieces.push(
-              `${open ? "L" : "M"}${(x(index) + half).toFixed(1)} ${y(amount).toFixed(1)}${open ? "" : "h0.01"}`,
-            );
+            // A line begins with a short dash, so that a lone value can be seen.
+            const [at, height] = [x(index) + half, y(amount).toFixed(1)];
+            pieces.push(open ? `L${at.toFixed(1)} ${height}` : `M${(at - 1.5).toFixed(1)} ${height}h3`);
             open = true;
           }
         });

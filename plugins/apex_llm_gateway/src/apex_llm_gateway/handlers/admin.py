@@ -14,6 +14,7 @@ from apex_llm_core.manager import BreakerAction, LLMProviderManager
 from apex_llm_gateway.activity import Activity
 from apex_llm_gateway.calls import Call
 from apex_llm_gateway.http import HttpError, Reply, StreamReply
+from apex_llm_gateway.keys import Key, KeyRing
 from apex_llm_gateway.merging import breakers as merged_breakers
 from apex_llm_gateway.merging import decisions as merged_decisions
 from apex_llm_gateway.merging import limits as merged_limits
@@ -53,6 +54,10 @@ class House(Protocol):
     @property
     def rules(self) -> Rules:
         """How bodies are read."""
+
+    @property
+    def ring(self) -> KeyRing:
+        """Who may call now."""
 
     @property
     def draining(self) -> bool:
@@ -132,11 +137,14 @@ async def reload(house: House, _call: Call) -> Reply:
 
 async def events(house: House, call: Call) -> StreamReply:
     """Stream the state again and again, and in between what happens."""
-    return StreamReply(pieces=_events(house, _interval(call.request.query)), headers=_uncached)
+    return StreamReply(pieces=_events(house, _interval(call.request.query), call.key), headers=_uncached)
 
 
-async def _events(house: House, interval: float) -> AsyncGenerator[bytes, None]:
-    """Yield the state at once and every *interval* seconds, each notable event once, until the gateway stops."""
+async def _events(house: House, interval: float, key: Key) -> AsyncGenerator[bytes, None]:
+    """Yield the state at once and every *interval* seconds, each notable event once.
+
+    It ends when the gateway stops, and when *key* may no longer see it: this answer would outlive its key for ever.
+    """
     queue: asyncio.Queue[Notable] = asyncio.Queue(_MOST_BEHIND)
 
     def hear(notable: Notable) -> None:
@@ -147,7 +155,7 @@ async def _events(house: House, interval: float) -> AsyncGenerator[bytes, None]:
     told: set[str] | None = None
     leave = house.activity.listen(hear)
     try:
-        while True:
+        while _may_watch(house.ring, key):
             last = house.draining
             document, encoded = await _state(house)
             yield _event("state", encoded)
@@ -162,12 +170,19 @@ async def _events(house: House, interval: float) -> AsyncGenerator[bytes, None]:
             told = set(happened)
             while not house.draining and (left := due - loop.time()) > 0:
                 notable = await _next(queue, min(left, _ATTENTIVE))
+                if not _may_watch(house.ring, key):
+                    return
                 # It may have been there when the state was made.
                 if notable is not None and notable.id not in told:
                     told.add(notable.id)
                     yield _event("happened", encode(notable.document()))
     finally:
         leave()
+
+
+def _may_watch(ring: KeyRing, key: Key) -> bool:
+    found = ring.current(key)
+    return found is not None and "admin" in found.roles
 
 
 async def _next(queue: asyncio.Queue[Notable], seconds: float) -> Notable | None:

@@ -34,12 +34,17 @@ async def model(house: House, call: Call) -> Reply:
 
 
 def _served(house: House, key: Key) -> dict[str, str]:
+    """Return the providers of models, by the name under which *key* may ask for them."""
     served: dict[str, str] = {}
     for handle in house.manager.providers:
         if handle.enabled:
+            provider = handle.get_name()
             for info in handle.models:
                 if key.admits(info.id, None):
-                    served.setdefault(info.id, handle.get_name())
+                    served.setdefault(info.id, provider)
+                elif key.admits(info.id, provider):
+                    # Its patterns have providers in them.
+                    served.setdefault(f"{provider}/{info.id}", provider)
     return served
 
 
