@@ -400,3 +400,24 @@ def test_different_requests_or_tenants_have_different_keys(one, other, first, se
 def test_free_values_have_one_key_when_they_are_equal_and_only_then(one, other):
     same = told(one) == told(other)
     assert (key(chat(extra={"x": one})) == key(chat(extra={"x": other}))) == same
+
+
+@pytest.mark.parametrize(
+    ("extra", "kept"),
+    [
+        ({"a": [{}] * 19_000}, True),
+        ({"a": [{}] * 20_000}, False),
+        ({"a": [[[1] * 100] * 100] * 100}, False),
+        ({str(number): number for number in range(30_000)}, False),
+        ({"a": "x" * 1_000_000}, True),
+    ],
+)
+def test_what_is_too_large_to_be_looked_at_is_not_cached(extra, kept):
+    assert (key(chat(extra=extra)) is not None) is kept
+
+
+def test_what_is_nested_in_a_circle_is_not_cached():
+    circle: dict[str, Any] = {}
+    circle["a"] = [circle]
+    request = chat(tools=[FunctionDefinition(name="f", parameters=circle)])
+    assert key(request) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import pytest
 
@@ -152,6 +153,23 @@ def test_all_forbidden_names_are_told_whatever_their_depth():
     for _ in range(2000):
         deep = {"a": deep}
     assert ".a.url: " in refused(TextGenerationOptions, extra=deep)
+    assert "may not set a[1].url, a[2][0].x.header: " in refused(
+        TextGenerationOptions, extra={"a": [{"b": [1, {}]}, {"url": 1, "more": [2]}, [{"x": {"header": 1}}]]}
+    )
+    long = f"{'x' * 100}_api_key"
+    assert f"may not set {long}: " in refused(TextGenerationOptions, extra={long: 1})
+
+
+def test_a_long_extra_is_looked_through_where_it_is():
+    extra = {"numbers": [0] * 300_000}
+    tracemalloc.start()
+    try:
+        TextGenerationOptions(extra=extra)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One more list of the same length would be two million bytes, one of places thirty.
+    assert most < 500_000
 
 
 # -- results -----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ from apex_llm_core.models.requests import EmbedRequest, GenerateRequest
 _STEERING = frozenset({"deadline", "model", "no_cache", "retry_count", "timeout"})
 #: Longer texts are digested by themselves: written out they would cost three times as much.
 _LONG = 2048
+#: Members of one option, all levels together, that are looked at: more would hold up the event loop.
+_MOST_MEMBERS = 20_000
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def request_digest(request: GenerateRequest | EmbedRequest, tenant: str | None, among: str) -> str:
@@ -36,7 +39,7 @@ def request_digest(request: GenerateRequest | EmbedRequest, tenant: str | None, 
 
     Raises:
         TypeError: something in it has no JSON form, and so no identity.
-        ValueError: a number is not finite.
+        ValueError: a number is not finite, or an option is too large to be looked at.
         RecursionError: it is nested too deeply, or in a circle.
     """
     content: list[Any]
@@ -69,7 +72,33 @@ def _options(options: TextGenerationOptions | EmbeddingOptions) -> list[tuple[st
     kind: Any = type(options)
     names, values = _option_reader(kind)
     # What is not set is left out: an option that a later version adds must not change the keys of requests without it.
-    return [(name, _plain(value)) for name, value in zip(names, values(options), strict=True) if value is not None]
+    found = []
+    for name, value in zip(names, values(options), strict=True):
+        if value is not None:
+            if type(value) not in _SCALARS:
+                _check_size(value)
+            found.append((name, _plain(value)))
+    return found
+
+
+def _check_size(value: Any) -> None:
+    waiting, left = [value], _MOST_MEMBERS
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind in _SCALARS:
+            continue
+        members: Any = ()
+        if kind is tuple or kind is list:
+            members = value
+        elif isinstance(value, Mapping):
+            members = value.values()
+        elif attrs.has(kind):
+            members = _reader(kind)(value)
+        left -= len(members)
+        if left < 0:
+            raise ValueError(f"an option has more than {_MOST_MEMBERS} members")
+        waiting.extend(members)
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from apex_llm_core.errors import InvalidRequestError, nearest
@@ -22,6 +23,8 @@ FORBIDDEN_EXTRA = frozenset(
 _FORBIDDEN_WORDS = frozenset({"auth", "authentication", "bearer", "secret", "token"})
 _FORBIDDEN = re.compile(f"{'|'.join(sorted(FORBIDDEN_EXTRA))}|^(?:{'|'.join(sorted(_FORBIDDEN_WORDS))})$")
 _SEPARATORS = re.compile(r"[\W_]+")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_LONG_NAME = 64
 
 
 def check_number(options: object, name: str, low: float, high: float = math.inf) -> None:
@@ -123,25 +126,37 @@ def check_extra(extra: object) -> None:
 
 
 def _forbidden_names(extra: Mapping[str, Any]) -> Iterable[str]:
-    # A stack, not recursion: what a caller nested deeply or in a circle must not end in RecursionError.
-    waiting: list[tuple[str, Any]] = [("", extra)]
-    seen: set[int] = set()
+    # A stack, not recursion: what a caller nested deeply or in a circle must not end in RecursionError. And a stack of
+    # iterators: what a caller made long must not be written out a second time, with the place of each item.
+    waiting: list[tuple[str, Iterator[tuple[str | int, Any]]]] = [("", iter(extra.items()))]
+    seen = {id(extra)}
     while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, Mapping):
-            items = [(f"{path}.{key}" if path else str(key), key, item) for key, item in value.items()]
-        elif isinstance(value, list | tuple):
-            items = [(f"{path}[{position}]", None, item) for position, item in enumerate(value)]
+        path, items = waiting[-1]
+        for key, item in items:
+            if isinstance(key, str) and (_is_known_forbidden if len(key) < _LONG_NAME else _is_forbidden)(key):
+                yield _place(path, key)
+                continue
+            if type(item) in _SCALARS or not isinstance(item, Mapping | list | tuple) or not item or id(item) in seen:
+                continue
+            seen.add(id(item))
+            waiting.append((_place(path, key), iter(item.items() if isinstance(item, Mapping) else enumerate(item))))
+            break
         else:
-            continue
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        for place, key, item in items:
-            if isinstance(key, str) and _FORBIDDEN.search(_SEPARATORS.sub("", key).lower()):
-                yield place
-            else:
-                waiting.append((place, item))
+            waiting.pop()
+
+
+def _place(path: str, key: str | int) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else str(key)
+
+
+def _is_forbidden(name: str) -> bool:
+    return _FORBIDDEN.search(_SEPARATORS.sub("", name).lower()) is not None
+
+
+#: The same few names come again and again; long ones would fill the memory.
+_is_known_forbidden = lru_cache(maxsize=256)(_is_forbidden)
 
 
 __all__ = [

@@ -416,8 +416,10 @@ class TestHeads:
         found = send(data, end=True)
         assert not found or is_error(found[0], {400, 401, 404, 405, 414, 505})
 
-    @pytest.mark.parametrize("data", [b"GET /\r\n\r\n", b"GET /health/live\r\n\r\n"], ids=repr)
-    def test_without_a_version_are_refused(self, send, data):
+    @pytest.mark.parametrize(
+        "data", [b"GET /\r\n\r\n", b"GET /health/live\r\n\r\n", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"], ids=repr
+    )
+    def test_of_another_version_are_refused(self, send, data):
         assert is_error(send(data)[0], 400)
 
     def test_of_tls_are_refused(self, house):

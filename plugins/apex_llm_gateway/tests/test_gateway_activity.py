@@ -5,6 +5,7 @@ import json
 import pytest
 from apex_llm_gateway.activity import FURTHER, Activity
 from apex_llm_gateway.histograms import Histogram
+from apex_llm_gateway.notable import Journal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -350,6 +351,21 @@ class TestEvents:
             watched.activity.observe(ProviderRegistered(provider=name, provider_type="mock"))
             watched.pass_time(1.0)
         assert [event["provider"] for event in watched.snapshot["events"]] == ["c", "b", "a"]
+
+    def test_names_that_callers_make_up_do_not_fill_the_memory(self):
+        wall = FakeClock(1_700_000_000.0)
+        journal = Journal(wall)
+        events = [ProviderRegistered(provider=f"made-up-{number}", provider_type="mock") for number in range(3000)]
+        for event in events:
+            journal.write(event)
+        assert len(journal._recent) == 1000
+        # The last ones are still counted, and not told again.
+        assert journal.write(events[-1]) is None
+        assert journal.write(events[-1000]) is None
+        assert journal.write(events[0]) is not None
+        wall.advance(60.0)
+        assert journal.write(events[-1]) is not None
+        assert len(journal._recent) == 1
 
     def test_what_happens_again_and_again_is_one_entry_for_a_minute(self, watched):
         for _ in range(1000):

@@ -100,6 +100,7 @@ class TestEmbeddings:
             ({"input": ""}, "input", "empty"),
             ({"input": ["a", ""]}, "input[1]", "empty"),
             ({"input": []}, "input", "at least one text"),
+            ({"input": ["a"] * 2049}, "input", "at most 2048"),
             ({"input": [15339, 1917]}, "input[0]", "not token ids"),
             ({"input": [[15339], [1917]]}, "input[0]", "not token ids"),
             ({"input": {"text": "x"}}, "input", "text or a list of texts, not an object"),

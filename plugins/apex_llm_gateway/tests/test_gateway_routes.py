@@ -190,6 +190,34 @@ def test_a_defect_is_told_to_the_operator_without_what_it_says(capsys, monkeypat
     assert reply.headers["x-request-id"] in told
 
 
+def test_metrics_of_an_open_gateway_are_for_no_page_of_another_site():
+    assert ask("GET", "/metrics").status == 200
+    assert ask("GET", "/metrics", origin="http://evil.example").status == 403
+
+    async def rebound(gateway):
+        return await gateway.handle(Asked("GET", "/metrics", host="evil.example"))
+
+    assert with_gateway(rebound).status == 403
+
+
+def test_an_answer_that_nobody_waits_for_is_counted_and_logged(capsys):
+    class Endless(Asked):
+        async def body(self):
+            self.remote = ""
+            await asyncio.Event().wait()
+
+    async def work(gateway):
+        task = asyncio.create_task(gateway.handle(Endless("POST", "/v1/embeddings", host="localhost")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return gateway.activity.snapshot()["answers"]
+
+    assert with_gateway(work, access_log=True) == [{"route": "/v1/embeddings", "status": 499, "count": 1}]
+    assert capsys.readouterr().err.split()[:4] == ["192.0.2.7", "POST", "/v1/embeddings", "499"]
+
+
 def test_every_request_is_a_line_of_the_access_log_without_keys(capsys):
     async def work(gateway):
         key = {"authorization": "Bearer a-user"}

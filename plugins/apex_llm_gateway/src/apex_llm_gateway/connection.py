@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._head_began = 0.0
         #: Bytes that wait for the client, and since when no fewer do.
         self._waiting = 0
-        self._stuck_since = 0.0
+        self._stuck_since = loop.time()
         #: Until when what comes is dropped; 0: it is not.
         self._lingers_until = 0.0
 
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
             if message is None:
                 self._send(error_reply(payload), _NOTHING_KNOWN, keep=False)
                 return
-            if message.version < HttpVersion10:
+            if message.version[0] != 1:
                 # The parser takes a line without a version for HTTP/0.9, which knows neither heads nor statuses.
                 self._send(
                     error_reply(HttpError(400, "this is no HTTP/1.1 and no HTTP/1.0")), _NOTHING_KNOWN, keep=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 import sys
@@ -25,6 +26,9 @@ from apex_llm_gateway.replies import error_reply
 from apex_llm_gateway.routes import Route, RouteTable
 from apex_llm_gateway.settings import GatewaySettings
 from apex_llm_gateway.state import Backend, LocalBackend, WorkerFacts
+
+#: Stands in counts and logs for the status of an answer that nobody waited for, as nginx has it.
+_HUNG_UP = 499
 
 
 class Gateway:
@@ -81,23 +85,29 @@ class Gateway:
         """Answer one request; every failure is an answer, too."""
         began = self.clock()
         request_id = chosen_id(request) or f"{self._prefix}-{next(self._count)}"
+        # When it has gone, nobody knows any more where it was.
+        remote = request.remote if self.settings.access_log else ""
         route: Route | None = None
         try:
             route = self._routes.find(request.method, request.path)
             reply = await route.answer(self, Call(request=request, id=request_id, key=self._admit(route, request)))
         except (LLMError, HttpError) as error:
             reply = error_reply(error, request_id)
+        except asyncio.CancelledError:
+            # Nobody gets an answer, but somebody asked, and a provider may have worked for it.
+            self.activity.answered(route.path if route is not None else "", _HUNG_UP)
+            self._log(request, remote, _HUNG_UP, began, request_id)
+            raise
         except Exception as error:
             self._tell(error, request_id)
             reply = error_reply(error, request_id)
         path = route.path if route is not None else ""
         if isinstance(reply, StreamReply):
-            return self._accompanied(reply, path, request, began, request_id)
+            return self._accompanied(reply, path, request, remote, began, request_id)
         if "x-request-id" not in reply.headers:
             reply = attrs.evolve(reply, headers={**reply.headers, "x-request-id": request_id})
         self.activity.answered(path, reply.status)
-        if self.settings.access_log:
-            self._log(request, reply.status, began, request_id)
+        self._log(request, remote, reply.status, began, request_id)
         return reply
 
     def permit(self, key: Key, model: str, provider: str | None) -> None:
@@ -118,9 +128,12 @@ class Gateway:
             access = "open" if self.settings.metrics == "open" else "admin"
             if self.settings.metrics == "off":
                 raise HttpError(404, "metrics are switched off ([gateway] metrics)", code="not_found")
-        if access == "open":
-            return NOBODY
         ring = self.ring
+        if access == "open":
+            if ring.open and route.access == "metrics":
+                # Who has no key to ask for still has pages of other sites to fear: it tells who is used, and how much.
+                guard_browser(request)
+            return NOBODY
         if ring.open:
             guard_browser(request)
         key = ring.authenticate(request.headers)
@@ -132,7 +145,7 @@ class Gateway:
         return key
 
     def _accompanied(
-        self, reply: StreamReply, path: str, request: Request, began: float, request_id: str
+        self, reply: StreamReply, path: str, request: Request, remote: str, began: float, request_id: str
     ) -> StreamReply:
         """Let the end of *reply* be counted and logged, and defects be told."""
         refuse, farewell = reply.refuse or partial(error_reply, request_id=request_id), reply.farewell
@@ -153,8 +166,7 @@ class Gateway:
 
         def ended() -> None:
             self.activity.answered(path, status)
-            if self.settings.access_log:
-                self._log(request, status, began, request_id)
+            self._log(request, remote, status, began, request_id)
             if reply.ended is not None:
                 reply.ended()
 
@@ -168,12 +180,12 @@ class Gateway:
         where = f" at {place[0].filename}:{place[0].lineno} in {place[0].name}" if place else ""
         sys.stderr.write(f"apex-llm gateway: a defect: {type(error).__name__}{where} (request {request_id})\n")
 
-    def _log(self, request: Request, status: int, began: float, request_id: str) -> None:
+    def _log(self, request: Request, remote: str, status: int, began: float, request_id: str) -> None:
+        if not self.settings.access_log:
+            return
         milliseconds = (self.clock() - began) * 1e3
         path = request.path.encode("unicode_escape").decode()
-        sys.stderr.write(
-            f"{request.remote or '-'} {request.method} {path} {status} {milliseconds:.1f} ms {request_id}\n"
-        )
+        sys.stderr.write(f"{remote or '-'} {request.method} {path} {status} {milliseconds:.1f} ms {request_id}\n")
 
 
 __all__ = ["Gateway"]

@@ -35,7 +35,12 @@ class HttpServer:
             OSError: the address is taken, or is not this machine's.
         """
         listener = await self._loop.create_server(
-            self._connection, host, port, backlog=_BACKLOG, reuse_port=shared or None, reuse_address=True
+            self._connection,
+            host,
+            port,
+            backlog=min(_BACKLOG, max(16, self.settings.max_connections // 3)),
+            reuse_port=shared or None,
+            reuse_address=True,
         )
         self._listeners.append(listener)
         chosen: int = listener.sockets[0].getsockname()[1]

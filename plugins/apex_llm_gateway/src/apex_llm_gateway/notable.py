@@ -27,6 +27,8 @@ from apex_llm_core.models.events import (
 Severity = Literal["ok", "info", "warning", "error"]
 #: Seconds in which what happens again is counted and not told again: in an outage the same happens a thousand times a second.
 _AGAIN = 60.0
+#: Kinds of happenings that are counted so, at most: callers name models, so their number is theirs to choose.
+_MOST_RECENT = 1000
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -60,6 +62,7 @@ class Journal:
     def __init__(self, wall: Callable[[], float], keep: int = 50) -> None:
         self._wall = wall
         self._kept: deque[Notable] = deque(maxlen=keep)
+        #: What may happen again, the oldest first.
         self._recent: dict[tuple[object, ...], Notable] = {}
         self._written = 0
 
@@ -86,9 +89,17 @@ class Journal:
             model=model,
         )
         self._kept.append(notable)
-        self._recent = {other: kept for other, kept in self._recent.items() if 0.0 <= at - kept.at < _AGAIN}
+        self._recent.pop(key, None)
         self._recent[key] = notable
+        self._forget(at)
         return notable
+
+    def _forget(self, at: float) -> None:
+        while self._recent:
+            oldest = next(iter(self._recent))
+            if len(self._recent) <= _MOST_RECENT and 0.0 <= at - self._recent[oldest].at < _AGAIN:
+                break
+            del self._recent[oldest]
 
     def documents(self) -> list[dict[str, Any]]:
         """Return the JSON forms, the newest first."""

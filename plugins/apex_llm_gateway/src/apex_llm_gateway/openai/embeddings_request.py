@@ -12,6 +12,9 @@ from apex_llm_gateway.openai.parameters import Parameters, add_model, body_of, b
 from apex_llm_gateway.openai.rules import ParameterError, Rules
 from apex_llm_gateway.openai.texts import read_texts
 
+#: Texts of one request, at most, as in OpenAI's API.
+MOST_TEXTS = 2048
+
 
 @attrs.frozen(kw_only=True)
 class EmbeddingsRequest:
@@ -43,6 +46,8 @@ def read_embeddings(document: Any, rules: Rules) -> EmbeddingsRequest:
     add_model(found, body, rules)
     value = fields.given(body, "input", "")
     texts = read_texts(value, "input")
+    if len(texts) > MOST_TEXTS:
+        raise ParameterError(f"input has {len(texts)} texts; at most {MOST_TEXTS} are taken", param="input")
     if "" in texts:
         place = "input" if type(value) is str else f"input[{texts.index('')}]"
         raise ParameterError(f"{place} is empty; there is nothing to embed", param=place)
@@ -52,4 +57,4 @@ def read_embeddings(document: Any, rules: Rules) -> EmbeddingsRequest:
     return EmbeddingsRequest(texts=texts, options=built(EmbeddingOptions, found), base64=encoding == "base64")
 
 
-__all__ = ["PARAMETERS", "EmbeddingsRequest", "read_embeddings"]
+__all__ = ["MOST_TEXTS", "PARAMETERS", "EmbeddingsRequest", "read_embeddings"]

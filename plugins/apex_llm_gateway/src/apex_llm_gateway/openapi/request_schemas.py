@@ -117,7 +117,7 @@ REQUEST_SCHEMAS: dict[str, Schema] = {
         {
             "model": _MODEL,
             "input": described(
-                either(_SOMETHING, items(_SOMETHING, least=1)),
+                either(_SOMETHING, items(_SOMETHING, least=1, most=2048)),
                 "Texts; token ids mean nothing across models.",
             ),
         },
