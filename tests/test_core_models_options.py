@@ -225,3 +225,12 @@ def test_the_embedding_document_of_the_specification_structures():
     assert result.usage.total_tokens == 3
     with pytest.raises(InvalidRequestError, match="give at least one of"):
         structure({"model": "m", "provider": "p"}, EmbeddingResult)
+
+
+def test_what_a_message_repeats_of_extra_is_bounded():
+    deep: dict = {"api_key": 1}
+    for _ in range(20_000):
+        deep = {"x": deep, "headers": 1}
+    message = refused(ChatGenerationOptions, extra={"a" * 10_000: deep})
+    assert "x.api_key" in message
+    assert len(message) < 4_000

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from apex_llm_core.errors import InvalidRequestError, nearest
@@ -25,6 +26,9 @@ _FORBIDDEN = re.compile(f"{'|'.join(sorted(FORBIDDEN_EXTRA))}|^(?:{'|'.join(sort
 _SEPARATORS = re.compile(r"[\W_]+")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _LONG_NAME = 64
+#: Names, and characters of the place of each, that a message repeats.
+_MOST_NAMED = 10
+_LONGEST_PLACE = 300
 
 
 def check_number(options: object, name: str, low: float, high: float = math.inf) -> None:
@@ -118,7 +122,7 @@ def check_extra(extra: object) -> None:
     for key in extra:
         if not isinstance(key, str):
             raise InvalidRequestError(f"extra has the key {key!r}; expected names of parameters as strings")
-    forbidden = sorted(_forbidden_names(extra))
+    forbidden = sorted(islice(_forbidden_names(extra), _MOST_NAMED))
     if forbidden:
         raise InvalidRequestError(
             f"extra may not set {', '.join(forbidden)}: addresses, headers and credentials come from the configuration"
@@ -128,27 +132,26 @@ def check_extra(extra: object) -> None:
 def _forbidden_names(extra: Mapping[str, Any]) -> Iterable[str]:
     # A stack, not recursion: what a caller nested deeply or in a circle must not end in RecursionError. And a stack of
     # iterators: what a caller made long must not be written out a second time, with the place of each item.
-    waiting: list[tuple[str, Iterator[tuple[str | int, Any]]]] = [("", iter(extra.items()))]
+    waiting: list[tuple[str | int, Iterator[tuple[str | int, Any]]]] = [("", iter(extra.items()))]
     seen = {id(extra)}
     while waiting:
-        path, items = waiting[-1]
-        for key, item in items:
+        for key, item in waiting[-1][1]:
             if isinstance(key, str) and (_is_known_forbidden if len(key) < _LONG_NAME else _is_forbidden)(key):
-                yield _place(path, key)
+                yield _place([*(step for step, _ in waiting[1:]), key])
                 continue
             if type(item) in _SCALARS or not isinstance(item, Mapping | list | tuple) or not item or id(item) in seen:
                 continue
             seen.add(id(item))
-            waiting.append((_place(path, key), iter(item.items() if isinstance(item, Mapping) else enumerate(item))))
+            waiting.append((key, iter(item.items() if isinstance(item, Mapping) else enumerate(item))))
             break
         else:
             waiting.pop()
 
 
-def _place(path: str, key: str | int) -> str:
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    return f"{path}.{key}" if path else str(key)
+def _place(steps: Iterable[str | int]) -> str:
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+    half = _LONGEST_PLACE // 2
+    return place if len(place) <= _LONGEST_PLACE else f"{place[:half]}…{place[-half:]}"
 
 
 def _is_forbidden(name: str) -> bool:

@@ -1180,21 +1180,20 @@ def test_complaint_25_embeddings_say_what_they_are_for(bedrock, client, model, q
 
 
 def test_complaint_25_embeddings_wait_for_each_other_no_more_than_they_must(opened):
-    with opened(first_pause=0.02) as bedrock:
+    with opened(first_pause=3600) as bedrock:
         client = bedrock.client(models=MODELS, options={"embedding_concurrency": 10})
-        most = 0
 
         async def ask():
-            nonlocal most
-            texts = [f"text {number}" for number in range(10)]
+            texts = [f"text {number}" for number in range(11)]
             task = asyncio.create_task(client.manager.generate_embedding(texts, model=TITAN, dimensions=256))
-            while not task.done():
-                most = max(most, bedrock.counts.open_requests)
-                await asyncio.sleep(0)
-            return await task
+            await bedrock.emulator.traffic.until(lambda counts: counts.open_requests == 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await bedrock.emulator.traffic.until(lambda counts: not counts.open_requests)
 
-        assert len(bedrock.run(ask()).embeddings) == 10
-        assert most == 10
+        bedrock.run(ask())
+        assert bedrock.counts.requests == 10
 
 
 def test_every_complaint_has_its_test():

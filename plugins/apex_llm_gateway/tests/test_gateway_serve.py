@@ -378,12 +378,15 @@ class TestSeveral:
         running.until("worker 0: the configuration was read again")
         running.until("worker 1: the configuration was read again")
 
-    def test_when_the_supervisor_is_killed_they_end_too(self, serve):
+    def test_when_the_supervisor_is_killed_they_end_too_and_leave_nothing(self, serve, tmp_path, monkeypatch):
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
         running = serve("--port", "0", "--workers", "2")
         workers = running.workers()
+        assert [*tmp_path.glob("apex-llm-*/worker-*.sock")]
         running.process.kill()
         running.process.wait(PATIENCE)
         wait_until(lambda: not any(map(is_alive, workers)), "workers without a supervisor")
+        assert not [*tmp_path.glob("apex-llm-*")]
 
     def test_streams_of_all_of_them_finish(self, serve):
         running = serve("--port", "0", "--workers", "2", config=SLOW)

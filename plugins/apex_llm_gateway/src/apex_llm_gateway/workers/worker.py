@@ -15,7 +15,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -85,8 +85,10 @@ async def work(plan: Plan) -> int:
                 lifecycle.hurry()
             else:
                 lifecycle.drain()
+        orphaned.set()
         lifecycle.drain()
 
+    orphaned = asyncio.Event()
     obeying = asyncio.create_task(obey())
 
     def ready(started: Service) -> None:
@@ -102,6 +104,10 @@ async def work(plan: Plan) -> int:
         obeying.cancel()
         await asyncio.wait((obeying,))
         await line.close()
+        if orphaned.is_set():
+            # Nobody else is there to clear up; the last of us finds it empty.
+            with suppress(OSError):
+                await asyncio.to_thread(os.rmdir, plan.folder)
     return 0
 
 
