@@ -252,6 +252,20 @@ class TestBodies:
         (answer,) = send(served.post(b"no gzip at all", "Content-Encoding: gzip"))
         assert is_error(answer, 400)
 
+    @pytest.mark.parametrize("encoding", ["br2", "gzip, gzip", "compress", "*"])
+    def test_in_an_encoding_that_is_not_read_are_refused(self, send, served, encoding):
+        (answer,) = send(served.post(served.chat(), f"Content-Encoding: {encoding}"))
+        assert is_error(answer, 415, "unsupported_encoding")
+
+    @pytest.mark.parametrize("encoding", ["identity", "", " Identity "])
+    def test_whose_encoding_is_none_are_read(self, send, served, encoding):
+        (answer,) = send(served.post(served.chat(), f"Content-Encoding: {encoding}"))
+        assert answer.status == 200
+
+    def test_in_chunks_of_something_else_are_refused(self, send, served):
+        (answer,) = send(served.head("POST", "/v1/chat/completions", "Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n")
+        assert is_error(answer, 501, "unsupported_encoding")
+
     def test_that_are_packed_are_read(self, send, served):
         packed = gzip.compress(json.dumps(served.chat()).encode())
         (answer,) = send(served.post(packed, "Content-Encoding: gzip"))

@@ -42,7 +42,8 @@ class Request(Protocol):
         """Return the whole body.
 
         Raises:
-            HttpError: it is too large (413), too slow (408), or malformed (400).
+            HttpError: it is too large (413), too slow (408), malformed (400), or in an encoding that is not read
+                (415, 501).
         """
 
 

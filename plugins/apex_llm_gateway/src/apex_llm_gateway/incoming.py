@@ -14,6 +14,10 @@ from apex_llm_gateway.http import HttpError
 from apex_llm_gateway.settings import GatewaySettings
 
 
+#: Content encodings that leave a body as it is.
+_AS_IT_IS = frozenset({"", "identity"})
+
+
 class Line(Protocol):
     """What a request wants of its connection."""
 
@@ -25,21 +29,21 @@ class Line(Protocol):
 class Incoming:
     """Implements `Request`."""
 
-    __slots__ = ("_connection", "_payload", "_target", "headers", "method", "path")
+    __slots__ = ("_connection", "_message", "_payload", "headers", "method", "path")
 
     def __init__(self, connection: Line, message: RawRequestMessage, payload: StreamReader) -> None:
         self._connection = connection
+        self._message = message
         self._payload = payload
         self.method = message.method
         self.headers = message.headers
-        self._target = message.path
         self.path = message.path.partition("?")[0]
 
     @property
     def query(self) -> Mapping[str, str]:
         """The decoded query; of repeated names the first."""
         found: dict[str, str] = {}
-        for name, value in parse_qsl(self._target.partition("?")[2], keep_blank_values=True, errors="replace"):
+        for name, value in parse_qsl(self._message.path.partition("?")[2], keep_blank_values=True, errors="replace"):
             found.setdefault(name, value)
         return found
 
@@ -53,6 +57,7 @@ class Incoming:
     async def body(self) -> bytes:
         """Return the whole body; see `Request`."""
         payload, most = self._payload, self._connection.settings.max_body_bytes
+        _check_codings(self._message)
         if payload.is_eof() and payload.exception() is None:
             # The body came with the head, as nearly all do.
             whole = payload.read_nowait()
@@ -88,6 +93,25 @@ class Incoming:
                 400, "the body is malformed: it breaks the rules of its transfer or content encoding"
             ) from error
         return b"".join(parts)
+
+
+def _check_codings(message: RawRequestMessage) -> None:
+    # The parser unpacks what it knows and says nothing of the rest, which would be read as if it were not packed.
+    headers = message.headers
+    if not message.compression:
+        coding = headers.get("content-encoding")
+        if coding is not None and coding.strip().lower() not in _AS_IT_IS:
+            raise HttpError(
+                415,
+                f"the Content-Encoding {coding[:100]!r} is not read here: send gzip, deflate, or none",
+                code="unsupported_encoding",
+            )
+    if message.chunked and headers["transfer-encoding"].strip().lower() != "chunked":
+        raise HttpError(
+            501,
+            f"the Transfer-Encoding {headers['transfer-encoding'][:100]!r} is not read here: send chunked, or a length",
+            code="unsupported_encoding",
+        )
 
 
 def _too_large(most: int) -> HttpError:

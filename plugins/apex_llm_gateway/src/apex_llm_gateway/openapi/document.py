@@ -20,7 +20,7 @@ from apex_llm_gateway.settings import UnknownParameters
 #: Errors that go without saying: of every route, of those that want a key, of those that take a body.
 _ALWAYS = (500,)
 _KEYED = (401, 403)
-_BODY = (400, 408, 413)
+_BODY = (400, 408, 413, 415, 501)
 #: The bodies in which parameters that nobody knows may stand.
 _WITH_PARAMETERS = ("ChatCompletionRequest", "CompletionRequest", "EmbeddingsRequest", "ImageRequest")
 
