@@ -13,7 +13,6 @@ from aiohttp.streams import StreamReader
 from apex_llm_gateway.http import HttpError
 from apex_llm_gateway.settings import GatewaySettings
 
-
 #: Content encodings that leave a body as it is.
 _AS_IT_IS = frozenset({"", "identity"})
 
