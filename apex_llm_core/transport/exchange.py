@@ -1,89 +1,50 @@
-"""The short way of a request: aiohttp's pool of connections and its parser, without its request and response objects.
+"""The short way of a request: connections of aiohttp's connector and its parser, without the rest of its client.
 
-Those two cost a third of a small request. The short way carries what nearly all requests are: a body in memory, no proxy, no
-redirect, no cookies. It uses a few parts of aiohttp that its documentation does not name (`connect` of the connector,
-`set_response_params` and `read` of the connection's protocol, the answer's stream and its buffer). All of them are used here,
-the buffer by `AiohttpResponse.read`; `available` looks for them before the first request, and without them everything goes the ordinary way.
+The rest costs more than half of a small request. The short way carries what nearly all requests are: a body in memory, no
+proxy, no redirect, no cookies. Where aiohttp lacks what it needs (`origin.available`), everything goes the ordinary way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from apex_llm_core.transport.origin import Origin
+
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
-    from aiohttp.connector import Connection
     from yarl import URL
 
-_USED = ("read", "set_response_params", "should_close", "upgraded")
-
-
-def available() -> bool:
-    """Return whether this version of aiohttp has what the short way needs."""
-    from aiohttp.client_proto import ResponseHandler
-
-    return all(hasattr(ResponseHandler, name) for name in _USED)
-
-
-class Origin:
-    """One scheme, host and port; `connect` gives a connection there, from the pool or new."""
-
-    __slots__ = ("connect", "host", "template")
-
-    def __init__(self, url: URL, session: ClientSession) -> None:
-        from aiohttp import ClientRequest, TCPConnector
-
-        origin = url.origin()
-        #: The connector asks a request where to connect; this one stands in for all.
-        self.template = ClientRequest("GET", origin, session=session)
-        # Past the session's own connector class, which tells of connections by a context variable.
-        connect: Any = TCPConnector.connect
-        self.connect: Callable[[], Awaitable[Connection]] = partial(
-            connect, session.connector, self.template, [], session.timeout
-        )
-        #: As the header of that name has it.
-        self.host = origin.host_port_subcomponent or ""
+    from apex_llm_core.transport.link import Link
 
 
 class ShortResponse:
     """An answer whose head has arrived; the part of aiohttp's `ClientResponse` that `AiohttpResponse` uses."""
 
-    __slots__ = ("__weakref__", "_connection", "content", "headers", "status")
+    __slots__ = ("__weakref__", "_link", "_origin", "content", "headers", "status")
 
-    def __init__(self, message: Any, payload: Any, connection: Connection) -> None:
+    def __init__(self, message: Any, payload: Any, link: Link, origin: Origin) -> None:
         self.status: int = message.code
         self.headers: Mapping[str, str] = message.headers
         self.content = payload
-        self._connection: Connection | None = connection
+        self._link: Link | None = link
+        self._origin = origin
         # Called at once when the body has arrived already.
         payload.on_eof(self._ended)
 
     def close(self) -> None:
         """Close the connection, unless the whole body has arrived."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            from aiohttp import ClientConnectionError
-
-            if self.content.exception() is None:
-                self.content.set_exception(ClientConnectionError("Connection closed"))
-            connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def _ended(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        protocol, transport = connection.protocol, connection.transport
-        unsent = transport is None or transport.get_write_buffer_size()
-        if unsent or protocol is None or protocol.upgraded:
-            # An answer that came before the request was out: what follows on this connection is not to be trusted.
-            connection.close()
-        else:
-            connection.release()
+        link, self._link = self._link, None
+        if link is not None:
+            self._origin.keep(link)
 
 
-async def exchange(origin: Origin, request: bytes, *, head_only: bool, touch: Callable[[], None]) -> ShortResponse:
+async def exchange(origin: Origin, request: bytes, *, touch: Callable[[], None]) -> ShortResponse:
     """Send the bytes of a whole request and return when the head of its answer is there.
 
     Cancelling closes the connection.
@@ -91,28 +52,18 @@ async def exchange(origin: Origin, request: bytes, *, head_only: bool, touch: Ca
     Raises:
         aiohttp.ClientError: as aiohttp itself would.
     """
-    connection = await origin.connect()
-    # Bytes that came while nobody asked belong to nobody: the next answer would be that of another request.
-    while connection.protocol is not None and connection.protocol.should_close:
-        connection.close()
-        connection = await origin.connect()
+    link = origin.take() or await origin.open()
+    head = link.ask(request)
     try:
         touch()
-        protocol: Any = connection.protocol
-        protocol.set_response_params(skip_payload=head_only, read_until_eof=True, auto_decompress=True)
-        protocol.transport.write(request)
-        while True:
-            message, payload = await protocol.read()
-            # Interim answers; 101 would be the last one.
-            if not 100 <= message.code < 200 or message.code == 101:
-                break
-        return ShortResponse(message, payload, connection)
+        message, payload = await head
     except BaseException as error:
-        connection.close()
+        link.close()
         meant = _unreadable(error, origin)
         if meant is None:
             raise
         raise meant from error
+    return ShortResponse(message, payload, link, origin)
 
 
 def _unreadable(error: BaseException, origin: Origin) -> Exception | None:
@@ -154,4 +105,4 @@ def _template(host: str, given: tuple[str, ...], with_body: bool) -> str:
     return "".join(f"{line}\r\n" for line in lines)
 
 
-__all__ = ["Origin", "ShortResponse", "available", "exchange", "request_bytes"]
+__all__ = ["ShortResponse", "exchange", "request_bytes"]

@@ -9,11 +9,12 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from apex_llm_core.context import CallContext
 from apex_llm_core.errors import ServiceUnavailableError
-from apex_llm_core.transport.exchange import Origin, ShortResponse, available, exchange, request_bytes
+from apex_llm_core.transport.exchange import ShortResponse, exchange, request_bytes
+from apex_llm_core.transport.origin import Origin, available
 from apex_llm_core.transport.request import AiohttpResponse, check_address, check_head, concerned, meaning_of
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 #: aiohttp writes bytes in one piece up to this size; larger bodies go out in portions, so that the loop stays free.
 _ONE_PIECE = 1 << 20
-
-#: Methods that may be repeated without asking.
-_SAFE = frozenset({"GET", "HEAD"})
 
 #: Addresses whose parsed form is kept.
 _TARGETS_KEPT = 256
@@ -45,7 +43,6 @@ class AiohttpClient:
 
     Args:
         max_body_bytes: the largest body that `HttpResponse.read` accepts, after decompression.
-        limit_per_host: connections to one host and port at the same time, 0 for no limit; more requests wait.
         trust_env: use the proxies of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; never for this machine itself. The
             user's netrc is never used.
         short_way: send by `transport.exchange` what can be; False sends everything by aiohttp's own session.
@@ -56,7 +53,6 @@ class AiohttpClient:
         self,
         *,
         max_body_bytes: int = 100 << 20,
-        limit_per_host: int = 0,
         trust_env: bool = False,
         short_way: bool = True,
         ca_file: str = "",
@@ -65,7 +61,8 @@ class AiohttpClient:
         self._short_way = short_way
         #: What requests to one address have in common; the oldest give way.
         self._targets: dict[str, _Target] = {}
-        self._limit_per_host = limit_per_host
+        #: Kept by their targets and by their links.
+        self._origins: WeakValueDictionary[URL, Origin] = WeakValueDictionary()
         self._trust_env = trust_env
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
@@ -97,12 +94,10 @@ class AiohttpClient:
         proxy = self._proxy(target.url, context) if self._proxies else None
         large = body is not None and len(body) > _ONE_PIECE
         try:
-            if target.origin is not None and proxy is None and not large:
+            if target.origin is not None and proxy is None and not large and method != "HEAD":
                 request = request_bytes(method, target.url, target.origin, headers, body)
-                send = _send_again if method in _SAFE else exchange
-                response: ClientResponse | ShortResponse = await send(
-                    target.origin, request, head_only=method == "HEAD", touch=context.touch
-                )
+                send = _send_again if method == "GET" else exchange
+                response: ClientResponse | ShortResponse = await send(target.origin, request, touch=context.touch)
             else:
                 response = await self._send_by_session(session, method, target.url, context, headers, body, proxy)
         except Exception as error:
@@ -144,6 +139,8 @@ class AiohttpClient:
         # Closing a connection does not wake who reads from it.
         for response in list(self._unfinished):
             response.close()
+        for origin in list(self._origins.values()):
+            origin.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -152,15 +149,18 @@ class AiohttpClient:
         check_address(url)
         parsed = _parse(url, context)
         # The session makes an Authorization of credentials in an address, and refuses a second one.
-        origin = (
-            Origin(parsed, session)
-            if self._short_way and parsed.raw_user is None and parsed.raw_password is None
-            else None
-        )
+        short = self._short_way and parsed.raw_user is None and parsed.raw_password is None
+        origin = self._origin(parsed.origin(), session) if short else None
         if len(self._targets) >= _TARGETS_KEPT:
             del self._targets[next(iter(self._targets))]
         target = self._targets[url] = _Target(parsed, _where(parsed), origin)
         return target
+
+    def _origin(self, url: URL, session: ClientSession) -> Origin:
+        origin = self._origins.get(url)
+        if origin is None:
+            origin = self._origins[url] = Origin(url, session)
+        return origin
 
     async def _opened(self, context: CallContext) -> ClientSession:
         if self._ca_file and self._tls is None:
@@ -187,7 +187,7 @@ class AiohttpClient:
             self._proxies = getproxies()
         self._short_way = self._short_way and available()
         self._session = aiohttp.ClientSession(
-            connector=_connector(self._limit_per_host, self._tls),
+            connector=_connector(self._tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         )
@@ -212,16 +212,16 @@ class AiohttpClient:
         )
 
 
-async def _send_again(origin: Origin, request: bytes, *, head_only: bool, touch: Callable[[], None]) -> ShortResponse:
+async def _send_again(origin: Origin, request: bytes, *, touch: Callable[[], None]) -> ShortResponse:
     """As `exchange`, once more when the connection breaks: the other side may just have closed it, being idle."""
     from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError
 
     try:
-        return await exchange(origin, request, head_only=head_only, touch=touch)
+        return await exchange(origin, request, touch=touch)
     except ClientConnectorError:
         raise
     except (ClientOSError, ServerDisconnectedError):
-        return await exchange(origin, request, head_only=head_only, touch=touch)
+        return await exchange(origin, request, touch=touch)
 
 
 class _Target(NamedTuple):
@@ -244,7 +244,7 @@ class _Upload(io.BytesIO):
         return super().read(size)
 
 
-def _connector(limit_per_host: int, tls: ssl.SSLContext | None) -> TCPConnector:
+def _connector(tls: ssl.SSLContext | None) -> TCPConnector:
     import aiohttp
 
     class Connector(aiohttp.TCPConnector):
@@ -255,7 +255,7 @@ def _connector(limit_per_host: int, tls: ssl.SSLContext | None) -> TCPConnector:
             return connection
 
     trusted = True if tls is None else tls
-    return Connector(limit=0, limit_per_host=limit_per_host, resolver=aiohttp.ThreadedResolver(), ssl=trusted)
+    return Connector(limit=0, resolver=aiohttp.ThreadedResolver(), ssl=trusted)
 
 
 def _parse(url: str, context: CallContext) -> URL:

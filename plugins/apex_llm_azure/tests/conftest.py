@@ -132,13 +132,17 @@ class Client:
     def connections_in_use(self):
         """How many connections are neither back in the pool nor closed."""
         session = self._http._session
-        return 0 if session is None else len(session.connector._acquired)
+        return 0 if session is None else len(session.connector._acquired) - self._links_kept
 
     @property
     def connections_kept(self):
         """How many connections wait in the pool."""
         session = self._http._session
-        return 0 if session is None else sum(map(len, session.connector._conns.values()))
+        return 0 if session is None else sum(map(len, session.connector._conns.values())) + self._links_kept
+
+    @property
+    def _links_kept(self):
+        return sum(origin.idle for origin in self._http._origins.values())
 
 
 class Azure:
