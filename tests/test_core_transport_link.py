@@ -273,6 +273,17 @@ def test_closing_fails_the_body_that_is_read():
     run(main)
 
 
+def test_closing_fails_the_head_that_is_awaited():
+    async def main():
+        link, _ = linked()
+        head = link.ask(b"")
+        link.close()
+        with pytest.raises(ClientConnectionError):
+            await head
+
+    run(main)
+
+
 def test_a_request_that_is_given_up_gets_nothing_and_breaks_nothing():
     async def main():
         link, _ = linked()

@@ -52,10 +52,12 @@ async def exchange(origin: Origin, request: bytes, *, touch: Callable[[], None])
     Raises:
         aiohttp.ClientError: as aiohttp itself would.
     """
-    link = origin.take() or await origin.open()
+    link = origin.take()
+    if link is None:
+        link = await origin.open()
+        touch()
     head = link.ask(request)
     try:
-        touch()
         message, payload = await head
     except BaseException as error:
         link.close()

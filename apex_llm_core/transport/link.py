@@ -112,6 +112,7 @@ class Link(asyncio.Protocol):
     def close(self) -> None:
         """Hang up; what is awaited of it fails."""
         self._hang_up()
+        self._fail_head(ClientConnectionError("Connection closed"))
         self._fail_body(ClientConnectionError("Connection closed"))
 
     # -- what the transport tells ------------------------------------------------------------------------------------
