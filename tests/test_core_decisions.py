@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from random import Random
 
 import attrs
@@ -182,8 +184,46 @@ def test_the_last_records_come_newest_first():
     assert [decision.request_id for decision in log.last()] == ["4", "3", "2"]
     assert [decision.request_id for decision in log.last(1)] == ["4"]
     assert log.last(0) == log.last(-1) == []
-    assert log.find("3").request_id == "3"
-    assert log.find("1") is None
+
+
+def ids(log, count=None):
+    return [decision.request_id for decision in log.last(count)]
+
+
+def filled(log, *names):
+    for name in names:
+        begin(log, route_of(candidates_of("a")), context=context_of(name))
+    return log
+
+
+def test_records_outlive_a_reload_until_as_many_have_come_since():
+    log = log_of(keep=3)
+    log.take_over(filled(log_of(keep=5), "1", "2", "3", "4", "5"))
+    assert ids(log) == ["5", "4", "3"]
+    filled(log, "6", "7")
+    assert (ids(log), ids(log, 1)) == (["7", "6", "5"], ["7"])
+    assert ids(filled(log, "8", "9")) == ["9", "8", "7"]
+
+
+def test_records_of_many_reloads_are_bounded():
+    log, alive = log_of(keep=3), []
+    for number in range(2_000):
+        alive.append(weakref.ref(log))
+        log, former = log_of(keep=3), filled(log, str(number)) if number % 2 else log
+        log.take_over(former)
+        del former
+    assert ids(log) == ["1999", "1997", "1995"]
+    # Its own, and those of three others, of which nothing else is left.
+    assert len(log.kept()) == 4
+    gc.collect()
+    assert not any(each() for each in alive)
+
+
+def test_former_records_are_told_with_the_settings_of_their_time():
+    former = filled(log_of(strategy=Counting(), options={"a": 1}), "1")
+    log = log_of(options={"a": 2})
+    log.take_over(former)
+    assert log.last() == former.last()
 
 
 def test_a_record_shows_what_is_under_way():
@@ -211,7 +251,6 @@ def test_without_records_nothing_is_kept_and_the_randomness_is_shared():
         tell(only, "why")
     draft.close("ok")
     assert log.last() == []
-    assert log.find("r") is None
 
 
 def test_a_dry_run_is_not_kept_and_foretells_the_next_request():

@@ -254,6 +254,15 @@ class TestWhatIsKept:
 
         assert scene.run(body) == {"ok": 2}
 
+    def test_decisions(self, stage):
+        async def body(manager):
+            for _ in range(2):
+                await manager.generate_chat("hello", model="m")
+                await manager.reload()
+            return [decision.outcome for decision in manager.decisions()]
+
+        assert stage({"a": []}).run(body) == ["ok", "ok"]
+
     def test_added_providers_with_their_facts(self, stage, scripted):
         scene = stage({"a": []}, manager={"circuit_breaker_threshold": 1})
         added = scripted.ScriptedProvider([DOWN])

@@ -89,6 +89,7 @@ def make_engine(
     if earlier is not None:
         affinity.take_over(earlier.affinity)
         governor.take_over(earlier.governor)
+        decisions.take_over(earlier.decisions)
         if cache is not None and earlier.cache is not None:
             cache.adopt(earlier.cache)
     admission = Admission(limiter, config.limits)

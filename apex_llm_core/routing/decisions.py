@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ from apex_llm_core.routing.drafts import Draft, KeptDraft
 from apex_llm_core.routing.replaying import Rank, scores
 
 _SEED_BITS = 32
+Tell = Callable[[KeptDraft], Decision]
 
 
 class DecisionLog:
@@ -48,17 +50,34 @@ class DecisionLog:
         options: Mapping[str, Any] | None = None,
         scrub: Callable[[str], str] = str,
     ) -> None:
-        self._default = default
-        self._options: Mapping[str, Any] = _scrubbed(options or {}, scrub)
+        #: Makes the record of a draft as it stands; no part of this log, which it may outlive.
+        self.decision: Tell = partial(
+            _told, default=default, options=_scrubbed(options or {}, scrub), strategies=strategies or {}
+        )
         self._random = random
-        self._strategies = strategies or {}
+        self._keep = keep
         self._drafts: deque[KeptDraft] = deque(maxlen=keep)
+        #: What was kept before a reload, until as many records have come since.
+        self._former: list[tuple[Tell, list[KeptDraft]]] = []
         #: Keeps nothing.
         self.nothing = Draft(random)
         self._most = 0 if keep == 0 else per_second or inf
         #: The second that records are counted in, and how many there were.
         self._second = -inf
         self._made = 0
+
+    def take_over(self, former: DecisionLog) -> None:
+        """Go on with the records of *former*, after a reload; they are told with its strategies and settings."""
+        room = self._keep
+        self._former = []
+        for tell, drafts in former.kept():
+            if drafts and room > 0:
+                self._former.append((tell, drafts[:room]))
+                room -= len(drafts)
+
+    def kept(self) -> list[tuple[Tell, list[KeptDraft]]]:
+        """Return the drafts, newest first, each lot with what makes records of it."""
+        return [(self.decision, list(self._drafts)[::-1]), *self._former]
 
     def draft(self, request: Request, context: CallContext) -> Draft:
         """Begin the record of a request; it is among the last from now on. Beyond `per_second` it is none."""
@@ -70,6 +89,8 @@ class DecisionLog:
         self._made += 1
         draft = KeptDraft(request, context, self._random.getrandbits(_SEED_BITS), dry_run=False)
         self._drafts.append(draft)
+        if self._former and len(self._drafts) == self._keep:
+            self._former = []
         return draft
 
     def dry_run(self, request: Request, context: CallContext) -> KeptDraft:
@@ -83,32 +104,28 @@ class DecisionLog:
 
     def last(self, count: int | None = None) -> list[Decision]:
         """Return the last *count* records, newest first; None: all that are kept."""
-        drafts = list(self._drafts)[::-1]
-        return [self.decision(draft) for draft in (drafts if count is None else drafts[: max(0, count)])]
+        wanted = self._keep if count is None else min(max(0, count), self._keep)
+        found: list[Decision] = []
+        for tell, drafts in self.kept():
+            found += [tell(draft) for draft in drafts[: wanted - len(found)]]
+        return found
 
-    def find(self, request_id: str) -> Decision | None:
-        """Return the record of a request, None when it is not kept (any more)."""
-        for draft in reversed(self._drafts):
-            if draft.request_id == request_id:
-                return self.decision(draft)
-        return None
 
-    def decision(self, draft: KeptDraft) -> Decision:
-        """Return the record of *draft* as it stands, with the parts of the scores where its strategies tell them."""
-        decision = draft.decision()
-        routes = tuple(
-            attrs.evolve(ranked, options=self._options) if ranked.strategy == self._default else ranked
-            for ranked in decision.routes
-        )
-        candidates = list(decision.candidates)
-        for number, ranked in enumerate(decision.routes):
-            rank = self._strategies.get(ranked.strategy)
-            parts = scores(decision, rank, number) if rank is not None else {}
-            for position, candidate in enumerate(candidates):
-                score = parts.get((candidate.provider, candidate.model))
-                if candidate.route == number and score is not None:
-                    candidates[position] = attrs.evolve(candidate, score=score)
-        return attrs.evolve(decision, routes=routes, candidates=tuple(candidates))
+def _told(draft: KeptDraft, *, default: str, options: Mapping[str, Any], strategies: Mapping[str, Rank]) -> Decision:
+    """Return the record of *draft*, with the parts of the scores where its strategies tell them."""
+    decision = draft.decision()
+    routes = tuple(
+        attrs.evolve(ranked, options=options) if ranked.strategy == default else ranked for ranked in decision.routes
+    )
+    candidates = list(decision.candidates)
+    for number, ranked in enumerate(decision.routes):
+        rank = strategies.get(ranked.strategy)
+        parts = scores(decision, rank, number) if rank is not None else {}
+        for position, candidate in enumerate(candidates):
+            score = parts.get((candidate.provider, candidate.model))
+            if candidate.route == number and score is not None:
+                candidates[position] = attrs.evolve(candidate, score=score)
+    return attrs.evolve(decision, routes=routes, candidates=tuple(candidates))
 
 
 def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
