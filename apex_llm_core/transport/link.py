@@ -213,4 +213,4 @@ def _nothing() -> None:
     """Stand in for what older parsers do not have."""
 
 
-__all__ = ["Link"]
+__all__ = ["Keeper", "Link"]
