@@ -144,6 +144,15 @@ def test_extra_may_have_parameters(name):
     assert TextGenerationOptions(extra=extra).extra == extra
 
 
+def test_labels_may_have_any_names_and_nothing_else_may_hide_among_them():
+    labels = {"metadata": {"source_url": "https://example.org", "token": "first"}}
+    assert TextGenerationOptions(extra=labels).extra == labels
+    assert "may not set metadata.url: " in refused(TextGenerationOptions, extra={"metadata": {"url": {"a": 1}}})
+    assert "may not set metadata.url: " in refused(TextGenerationOptions, extra={"metadata": {"url": "x", "n": 1}})
+    assert "may not set a.metadata.url: " in refused(TextGenerationOptions, extra={"a": {"metadata": {"url": "x"}}})
+    assert "may not set url: " in refused(TextGenerationOptions, extra={"metadata": {"url": "x"}, "url": "y"})
+
+
 def test_all_forbidden_names_are_told_whatever_their_depth():
     assert "may not set apiKey, b.url: " in refused(TextGenerationOptions, extra={"b": {"url": 1}, "apiKey": 1})
     circle: dict = {"url": 1}

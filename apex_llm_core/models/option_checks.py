@@ -23,6 +23,8 @@ FORBIDDEN_EXTRA = frozenset(
 #: Names that are forbidden as a whole only: "auth" is a credential, "author" is none.
 _FORBIDDEN_WORDS = frozenset({"auth", "authentication", "bearer", "secret", "token"})
 _FORBIDDEN = re.compile(f"{'|'.join(sorted(FORBIDDEN_EXTRA))}|^(?:{'|'.join(sorted(_FORBIDDEN_WORDS))})$")
+#: The parameter that holds a caller's own labels: its keys are words for a list of requests, not names of parameters.
+_LABELS = "metadata"
 _SEPARATORS = re.compile(r"[\W_]+")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _LONG_NAME = 64
@@ -116,17 +118,26 @@ def check_schema(schema: object, what: str) -> None:
 
 
 def check_extra(extra: object) -> None:
-    """Refuse what is no mapping with texts as keys, and names of addresses, headers and credentials at any depth."""
+    """Refuse what is no mapping with texts as keys, and names of addresses, headers and credentials at any depth.
+
+    Texts of `metadata` may have any names: they are labels, which no provider follows.
+    """
     if not isinstance(extra, Mapping):
         raise InvalidRequestError(f"extra is a {type(extra).__name__}; expected a mapping of parameters")
     for key in extra:
         if not isinstance(key, str):
             raise InvalidRequestError(f"extra has the key {key!r}; expected names of parameters as strings")
+    if _LABELS in extra and _are_labels(extra[_LABELS]):
+        extra = {key: item for key, item in extra.items() if key != _LABELS}
     forbidden = sorted(islice(_forbidden_names(extra), _MOST_NAMED))
     if forbidden:
         raise InvalidRequestError(
             f"extra may not set {', '.join(forbidden)}: addresses, headers and credentials come from the configuration"
         )
+
+
+def _are_labels(value: object) -> bool:
+    return isinstance(value, Mapping) and all(type(key) is type(item) is str for key, item in value.items())
 
 
 def _forbidden_names(extra: Mapping[str, Any]) -> Iterable[str]:
