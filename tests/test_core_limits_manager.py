@@ -86,13 +86,46 @@ def test_tokens_are_counted_by_user_and_settled_by_what_was_used(scene):
         await ask(manager)
         assert (await standing(manager, "tpm", "alice")).tokens == Standing(limit=100, used=30, remaining=70)
         assert (await standing(manager, "tpm", "bob")).tokens.used == 15
-        with pytest.raises(RateLimitError, match="'tpm' is reached for 'alice'") as caught:
+        with pytest.raises(
+            RateLimitError, match=r"'tpm' is reached for 'alice': .* may use \d+ tokens, and less is left"
+        ) as caught:
             await ask(manager, ALICE, max_tokens=90)
         assert caught.value.retry_after > 59
+        assert caught.value.retryable
         # Who is refused is not counted.
         assert (await standing(manager, "tpm", "alice")).tokens.used == 30
 
     scene(limits).run(body)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"tokens": 100}, r"'tight' admits 100 tokens for 'alice', and this request alone may use 1\d\d tokens"),
+        ({"cost": 0.5}, r"'tight' admits a cost of 0\.5 for 'alice', and this request alone may cost "),
+    ],
+)
+def test_a_request_that_is_larger_than_the_whole_limit_is_told_so_and_need_not_come_again(scene, limit, words):
+    async def body(manager):
+        for _ in range(2):
+            with pytest.raises((RateLimitError, QuotaExceededError), match=words) as caught:
+                await ask(manager, ALICE, max_tokens=100)
+            assert caught.value.retry_after is None
+            assert not caught.value.retryable
+            # Others count meanwhile.
+            await ask(manager, ALICE, max_tokens=1)
+
+    scene([{"name": "tight", "scope": "user", **limit}]).run(body)
+
+
+def test_what_is_only_assumed_to_be_larger_may_come_again(scene):
+    async def body(manager):
+        await ask(manager, ALICE)
+        with pytest.raises(RateLimitError, match="'tight' is reached for 'alice'") as caught:
+            await ask(manager, ALICE)
+        assert caught.value.retryable
+
+    scene([{"name": "tight", "scope": "user", "tokens": 20, "assumed_output_tokens": 50}]).run(body)
 
 
 def test_money_is_counted_by_key_and_is_a_quota(scene):

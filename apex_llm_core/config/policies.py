@@ -177,7 +177,10 @@ class LimitConfig:
         "all",
         doc="What is counted separately: requests of all, of a user or of an API key; upstream calls, retries included, of a provider or a model.",
     )
-    match: str = setting("*", doc="Pattern of the provider, model, user or key it concerns.")
+    match: str = setting(
+        "*",
+        doc="Pattern of the provider, model, user or key it concerns. A key of the gateway goes by its name, or its user's when it has none.",
+    )
     tier: str | None = setting(None, doc="Only callers of this tier (pattern); for the scopes all, user and key.")
     requests: int | None = setting(None, low=1, doc="Requests per window.")
     tokens: int | None = setting(

@@ -56,6 +56,10 @@ class Refusal:
     kind: Kind = "requests"
     #: Used up for long: money, or a window of a day or more.
     quota: bool = False
+    #: How many tokens, or how much money, the request may use; None where the limit counts neither.
+    asked: float | None = None
+    #: What the limit admits in a whole window, where that is less than `asked`: the request will never be let in as it is.
+    most: float | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 
 from apex_llm_core.config.policies import LimitConfig
+from apex_llm_core.policies.amounts import HAIR
 from apex_llm_core.policies.charges import Actual, Charge, Kind, LimitStanding, Refusal, Standing
 from apex_llm_core.policies.counts import Amounts, InFlight, Moments, Pace, standing
 
@@ -110,11 +111,21 @@ class Limit:
         cost = 0.0 if config.cost is None else charge.cost(output)
         return Held(self, subject, float(charge.prompt_tokens + output), inf if cost is None else cost)
 
-    def refusal(self, subject: str, kind: Kind, wait: float | None) -> Refusal:
-        """Return the refusal of this limit."""
+    def refusal(
+        self, subject: str, kind: Kind, wait: float | None, *, asked: float | None = None, most: float | None = None
+    ) -> Refusal:
+        """Return the refusal of this limit; *asked* and *most* as in `Refusal`."""
         quota = kind in {"cost", "price_unknown"} or (kind != "concurrent" and self.config.per >= _A_DAY)
         retry_after = None if wait is None or wait == inf else wait
-        return Refusal(limit=self.config.name, subject=subject, retry_after=retry_after, kind=kind, quota=quota)
+        return Refusal(
+            limit=self.config.name,
+            subject=subject,
+            retry_after=retry_after,
+            kind=kind,
+            quota=quota,
+            asked=asked,
+            most=most,
+        )
 
     def fits_alone(self, held: Held, charge: Charge) -> tuple[float, float]:
         """Return tokens and money to reserve when nothing else is counted.
@@ -175,7 +186,16 @@ def refusal_of(
             wait = cost.wait(subject, held.cost, now)
         if wait > longest:
             longest, kind = wait, "cost"
-    return limit.refusal(subject, kind, longest) if longest > 0.0 else None
+    if longest <= 0.0:
+        return None
+    if kind == "requests":
+        return limit.refusal(subject, kind, longest)
+    alone = limit.fits_alone(held, charge)
+    asked, at_least, most = (
+        (held.tokens, alone[0], limit.config.tokens) if kind == "tokens" else (held.cost, alone[1], limit.config.cost)
+    )
+    too_large = most is not None and at_least > most * (1.0 + HAIR)
+    return limit.refusal(subject, kind, longest, asked=asked, most=most if too_large else None)
 
 
 def standing_of(

@@ -195,7 +195,18 @@ def _words(refusal: Refusal) -> str:
             "the configuration of a model tells it by cost_per_input_token and cost_per_output_token"
         )
     of = f" for {refusal.subject!r}" if refusal.subject else ""
-    return f"the configured limit {refusal.limit!r} is reached{of}"
+    if refusal.asked is None:
+        return f"the configured limit {refusal.limit!r} is reached{of}"
+    tokens = refusal.kind == "tokens"
+    asked = f"use {refusal.asked:,.0f} tokens" if tokens else f"cost {refusal.asked:.6g}"
+    if refusal.most is not None:
+        most = f"{refusal.most:,.0f} tokens" if tokens else f"a cost of {refusal.most:.6g}"
+        return (
+            f"the configured limit {refusal.limit!r} admits {most}{of}, and this request alone may {asked}; "
+            "a shorter prompt or a lower max_tokens asks for less"
+        )
+    # What others have used is not for everybody to know.
+    return f"the configured limit {refusal.limit!r} is reached{of}: this request may {asked}, and less is left"
 
 
 def _error(refusal: Refusal, candidate: Candidate | None) -> RateLimitError | QuotaExceededError:
@@ -205,6 +216,8 @@ def _error(refusal: Refusal, candidate: Candidate | None) -> RateLimitError | Qu
         provider=candidate.provider if candidate is not None else None,
         model=candidate.model if candidate is not None else None,
         retry_after=refusal.retry_after,
+        # What is larger than the whole limit will not be smaller the next time.
+        retryable=False if refusal.most is not None else None,
     )
 
 
