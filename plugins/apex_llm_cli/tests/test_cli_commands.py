@@ -221,12 +221,12 @@ class TestFailures:
         assert "ZeroDivisionError" in debugged
         assert "supersecret" not in debugged
 
-    def test_further_problems_are_told_with_debug(self, installed):
+    def test_further_problems_are_told_on_lines_of_their_own(self, installed):
         error = ConfigurationError("one (and 1 more)")
         error.add_note("two: unknown key")
         installed("fail", failing(error))
-        assert run("fail").stderr == "error: one (and 1 more)\n"
-        assert "two: unknown key\n" in run("fail", "--debug").stderr
+        assert run("fail").stderr == "error: one (and 1 more)\nalso: two: unknown key\n"
+        assert json.loads(run("fail", "--json").stdout)["error"]["others"] == ["two: unknown key"]
 
     def test_a_file_that_cannot_be_written_is_not_the_output(self, installed):
         installed("fail", failing(OSError(errno.ENOSPC, "No space left on device", "some.file")))

@@ -266,6 +266,17 @@ class TestRefusals:
         assert result.exit_code == 1
         assert f"is no gateway of apex-llm (status {answer[0]})" in result.stderr
 
+    @pytest.mark.parametrize("status", [404, 405])
+    def test_another_server_that_speaks_of_errors_alike(self, run, gateway, command, status):
+        answer = (status, {"error": {"code": "404", "message": "Resource not found"}})
+        gateway.answers["/admin/breakers"] = gateway.answers["/admin/state"] = answer
+        result = run(command, "--url", gateway.url)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"error: there seems to be no gateway of apex-llm at {gateway.url} (status {status}: Resource not found); "
+            "see --url or APEX_LLM_URL\n"
+        )
+
     def test_a_gateway_in_trouble(self, run, gateway, command):
         answer = (503, {"error": {"message": "it is starting"}})
         gateway.answers["/admin/breakers"] = gateway.answers["/admin/state"] = answer

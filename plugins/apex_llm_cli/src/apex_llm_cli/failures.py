@@ -42,6 +42,8 @@ class Failure:
     model: str | None = None
     retryable: bool = False
     attempts: Sequence[Attempt] = ()
+    #: What is wrong besides.
+    others: Sequence[str] = ()
 
     def line(self) -> str:
         """Return all of it as one line, for people."""
@@ -56,7 +58,8 @@ class Failure:
     def document(self) -> dict[str, Any]:
         """Return the error document of ``--json``."""
         fields = ("type", "message", "provider", "model", "retryable", "attempts")
-        return {"error": {name: getattr(self, name) for name in fields}}
+        others = {"others": list(self.others)} if self.others else {}
+        return {"error": {**{name: getattr(self, name) for name in fields}, **others}}
 
 
 def describe(error: Exception) -> Failure:
@@ -73,7 +76,8 @@ def describe(error: Exception) -> Failure:
             attempts=error.attempts,
         )
     if isinstance(error, ConfigurationError):
-        return Failure(exit_code=USAGE, type="configuration_error", message=error.message)
+        others = tuple(getattr(error, "__notes__", ()))
+        return Failure(exit_code=USAGE, type="configuration_error", message=error.message, others=others)
     if isinstance(error, PluginError):
         return Failure(exit_code=USAGE, type="plugin_error", message=error.message)
     if isinstance(error, OutputError):
@@ -121,6 +125,8 @@ def report(error: Exception, *, as_json: bool = False, debug: bool = False) -> i
             error.show()
         else:
             click.echo(f"error: {failure.line()}", err=True)
+            for other in failure.others:
+                click.echo(f"also: {one_line(other)}", err=True)
     except BrokenPipeError:
         discard_output()
     return failure.exit_code

@@ -40,7 +40,7 @@ def ask_gateway(url: str, key: str | None, path: str, order: Any = None) -> dict
     Raises:
         click.UsageError: *url* is none of a gateway.
         ConfigurationError: the gateway refuses the key, or the reference to it leads nowhere.
-        InvalidRequestError: it refuses the order.
+        InvalidRequestError: it refuses the order, or is another server, which knows no such address.
         ServiceUnavailableError: it cannot be reached, cannot answer, or is no gateway.
     """
     from apex_llm_cli.running import run
@@ -115,14 +115,21 @@ def _understood(status: int, content: bytes, url: str) -> dict[str, Any]:
         document = None
     if status == 200 and isinstance(document, dict):
         return document
-    told = document.get("error") if isinstance(document, dict) else None
-    message = told.get("message") if isinstance(told, dict) else None
+    error = document.get("error") if isinstance(document, dict) else None
+    told = error if isinstance(error, dict) else {}
+    message = told.get("message")
     if not isinstance(message, str):
         raise ServiceUnavailableError(
             f"what answers at {url} is no gateway of apex-llm (status {status}); see {_WHERE}", status_code=status
         )
     if status in {401, 403}:
         raise ConfigurationError(f"the gateway at {url} refuses: {message}; keys are given by --key or APEX_LLM_KEY")
+    # A gateway knows the addresses that are asked; of what is not there, it says so for orders to breakers only.
+    if status in {404, 405} and told.get("code") != "model_not_found":
+        raise InvalidRequestError(
+            f"there seems to be no gateway of apex-llm at {url} (status {status}: {message}); see {_WHERE}",
+            status_code=status,
+        )
     if 400 <= status < 500 and status not in {408, 429}:
         raise InvalidRequestError(message, status_code=status)
     raise ServiceUnavailableError(f"the gateway at {url} cannot answer: {message}", status_code=status)
