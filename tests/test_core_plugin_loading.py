@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +119,40 @@ def test_other_unknown_plugins(acme, tables, key, what):
         run(config_of("acme", **tables))
     assert caught.value.key == key
     assert what in str(caught.value)
+
+
+#: The distribution of every provider and strategy of this project, by group and name.
+OURS = {
+    (group, name): project["project"]["name"]
+    for project in (
+        tomllib.loads(path.read_text("utf-8"))
+        for path in sorted(Path(__file__).parents[1].glob("plugins/*/pyproject.toml"))
+    )
+    for group in (PROVIDERS, STRATEGIES)
+    for name in project["project"].get("entry-points", {}).get(group, {})
+}
+
+
+@pytest.mark.parametrize(
+    ("tables", "distribution"),
+    [
+        *(
+            ({"providers": [{"name": "p", "type": name}]}, distribution)
+            if group == PROVIDERS
+            else ({"manager": {"selection_strategy": name}}, distribution)
+            for (group, name), distribution in OURS.items()
+        ),
+        ({"state": {"type": "sqlite"}, "manager": {"cache_enabled": True}}, "apex-llm-sqlite"),
+    ],
+)
+def test_what_is_ours_and_not_installed_is_named_by_its_distribution(acme, monkeypatch, tables, distribution):
+    acme()
+    every = importlib.metadata.distributions
+    monkeypatch.setattr(
+        importlib.metadata, "distributions", lambda: (each for each in every() if each.name != distribution)
+    )
+    with pytest.raises(ConfigurationError, match=f"is installed: pip install {distribution}$"):
+        run({**config_of("acme"), **tables})
 
 
 class TestBroken:

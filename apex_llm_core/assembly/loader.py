@@ -18,6 +18,15 @@ from apex_llm_core.plugin.registrar import Kind, PluginRegistrar, Registration
 
 #: The entry-point group in which plugins of each kind are looked for.
 _GROUPS: dict[Kind, str] = {"provider": PROVIDERS, "strategy": STRATEGIES}
+_STRATEGIES = ("availability", "cost", "feature", "performance", "round_robin", "weighted")
+#: Where this project's own plugins are to be had: who names one by its right name needs no list of others.
+_DISTRIBUTIONS: dict[tuple[Kind, str], str] = {
+    ("provider", "azure"): "apex-llm-azure",
+    ("provider", "bedrock"): "apex-llm-bedrock",
+    ("provider", "mock"): "apex-llm-mock",
+    ("state_store", "sqlite"): "apex-llm-sqlite",
+    **{("strategy", name): f"apex-llm-strategy-{name.replace('_', '-')}" for name in _STRATEGIES},
+}
 #: Hooks of which an instance of each kind must have at least one.
 _REQUIRED: dict[Kind, tuple[str, ...]] = {
     "provider": ("apex_generate", "apex_stream", "apex_embed", "apex_image"),
@@ -85,7 +94,7 @@ class Loader:
         """Return the factory called *name*, importing its plugin if need be; *key* is the place that asks for it.
 
         Raises:
-            ConfigurationError: nothing of that name is installed; names the nearest.
+            ConfigurationError: nothing of that name is installed; names the distribution that has it, or the nearest.
             PluginError: its plugin is broken.
         """
         found = self.registrar.get(kind, name)
@@ -95,11 +104,12 @@ class Loader:
         installed = self.installed[_GROUPS.get(kind, EXTENSIONS)]
         source = installed.get(name)
         if source is None:
-            raise ConfigurationError(
-                f"no {word} called {name!r} is installed{nearest(name, [*installed, *self.registrar.names(kind)])}",
-                file=self.file,
-                key=key,
-            )
+            distribution = _DISTRIBUTIONS.get((kind, name))
+            if distribution is not None:
+                advice = f": pip install {distribution}"
+            else:
+                advice = nearest(name, [*installed, *self.registrar.names(kind)])
+            raise ConfigurationError(f"no {word} called {name!r} is installed{advice}", file=self.file, key=key)
         await self.load(source)
         found = self.registrar.get(kind, name)
         if found is None:
