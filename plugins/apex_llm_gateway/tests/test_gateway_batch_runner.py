@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 from apex_llm_gateway.batch.journal import Journal
 from apex_llm_gateway.batch.pace import Pace
-from apex_llm_gateway.batch.runner import Plan, Runner
+from apex_llm_gateway.batch.progress import facts
+from apex_llm_gateway.batch.runner import Plan, Runner, survey
 from apex_llm_gateway.batch.tally import Tally
 from apex_llm_gateway.http import Reply
 from hypothesis import given
@@ -273,3 +274,34 @@ def test_a_failure_to_write_ends_it(batch, monkeypatch):
     monkeypatch.setattr(Journal, "answered", full)
     with pytest.raises(OSError, match="No space"):
         batch(ask)
+
+
+def test_only_failures_of_its_own_lines_are_counted(batch, tmp_path):
+    async def ask(number, _times):
+        return bad(400) if number % 2 else GOOD
+
+    batch(ask, lines=20)
+    source, rest = tmp_path / "in.jsonl", tmp_path / "rest.jsonl"
+    every = source.read_text().splitlines(keepends=True)
+    with Journal(tmp_path / "out.jsonl", tmp_path / "errors.jsonl") as journal:
+        for chosen, failed in ((every, 10), (every[::2], 0), (every[:5], 2)):
+            rest.write_text("".join(chosen))
+            found = survey(rest, journal.finished)
+            assert (found.lines, found.skipped, found.failed_before) == (len(chosen), len(chosen), failed)
+            assert found.document(1.0)["failed_before"] == failed
+
+
+@pytest.mark.parametrize(
+    ("so_far", "said"),
+    [
+        ({}, "cost unknown"),
+        ({"skipped": 4}, "cost unknown"),
+        ({"succeeded": 2, "cost_unknown": 2}, "cost unknown"),
+        ({"succeeded": 2}, "cost 0.000000"),
+        ({"succeeded": 2, "cost": 0.00003}, "cost 0.000030"),
+        ({"cost": 0.00003}, "cost 0.000030"),
+        ({"succeeded": 2, "cost": 0.5, "cost_unknown": 1}, "cost 0.500000 + 1 unknown"),
+    ],
+)
+def test_what_is_known_of_the_cost_is_shown_and_nothing_else(so_far, said):
+    assert said in facts(Tally(lines=9, **so_far), Pace(3), 10.0).split(", ")

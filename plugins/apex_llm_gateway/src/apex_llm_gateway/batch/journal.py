@@ -36,8 +36,6 @@ class Finished:
     refused: dict[str, str] = attrs.field(factory=dict)
     #: Number and id of lines that cannot be asked.
     unasked: set[tuple[int, str]] = attrs.field(factory=set)
-    succeeded: int = 0
-    failed: int = 0
 
     def covers(self, line: Line | Unreadable) -> bool:
         """Return whether *line* has its record.
@@ -57,6 +55,10 @@ class Finished:
                 f"line {line.number}: custom_id {line.custom_id!r} {what} already, but the line was another one then; {advice}"
             )
         return known is not None
+
+    def failed(self, line: Line | Unreadable) -> bool:
+        """Return whether the record of *line*, which `covers` found, is among the errors."""
+        return isinstance(line, Unreadable) or line.custom_id not in self.answered
 
 
 class Journal:
@@ -142,14 +144,12 @@ class Journal:
         finished = self.finished
         for record in _records(self._output, self._output_path, good=True):
             finished.answered[record["custom_id"]] = record["id"]
-            finished.succeeded += 1
         for record in _records(self._errors, self._errors_path, good=False):
             error = record["error"]
             if error is None:
                 finished.refused[record["custom_id"]] = record["id"]
             else:
                 finished.unasked.add((error["line"], record["id"]))
-            finished.failed += 1
 
 
 def _opened(path: Path) -> int:

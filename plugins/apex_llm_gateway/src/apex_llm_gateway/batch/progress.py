@@ -36,15 +36,15 @@ def duration(seconds: float) -> str:
 
 def money(tally: Tally) -> str:
     """Return what was spent as far as it is known; nothing known is "unknown", never zero."""
-    if not tally.cost_unknown:
-        return f"{tally.cost:.4f}"
-    return f"{tally.cost:.4f} + {tally.cost_unknown} unknown" if tally.cost else "unknown"
+    if not tally.cost and (tally.cost_unknown or not tally.ended):
+        return "unknown"
+    # As exact as the summary: many small answers are no zero either.
+    return f"{tally.cost:.6f}" + (f" + {tally.cost_unknown:,} unknown" if tally.cost_unknown else "")
 
 
 def facts(tally: Tally, pace: Pace, seconds: float) -> str:
     """Return rate, money, time left and what is under way in one line."""
-    done = tally.succeeded + tally.failed_count
-    rate = done / seconds if seconds > 0 else 0.0
+    rate = tally.ended / seconds if seconds > 0 else 0.0
     left = max(0, tally.lines - tally.done)
     eta = duration(left / rate) if rate else "?"
     parts = [f"{rate:.1f}/s", f"cost {money(tally)}", f"ETA {eta}", f"{pace.in_flight} under way"]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from apex_llm_gateway.batch.journal import Journal
+from apex_llm_gateway.batch.journal import Finished, Journal
 from apex_llm_gateway.batch.lines import Line, Unreadable, lines_of
 from apex_llm_gateway.batch.pace import Pace
 from apex_llm_gateway.batch.tally import Tally
@@ -222,6 +222,24 @@ class Runner:
             await asyncio.to_thread(self._journal.sync)
 
 
+def survey(source: Path, finished: Finished) -> Tally:
+    """Return the tally of a run of *source* that has yet to begin; blocking.
+
+    Only lines of *source* are counted, whatever else earlier runs finished into the same files.
+
+    Raises:
+        JournalError: a line was another one when it was finished.
+        OSError: *source* cannot be read.
+    """
+    tally = Tally()
+    for line in lines_of(source, OPERATIONS):
+        tally.lines += 1
+        if finished.covers(line):
+            tally.skipped += 1
+            tally.failed_before += finished.failed(line)
+    return tally
+
+
 async def _wait(event: asyncio.Event, seconds: float | None) -> None:
     """Wait for *event*, but not longer than so many seconds; None: as long as it takes."""
     with suppress(TimeoutError):
@@ -233,4 +251,4 @@ def _some(lines: Iterator[Line | Unreadable]) -> list[Line | Unreadable]:
     return list(islice(lines, _PORTION))
 
 
-__all__ = ["Ask", "Plan", "Runner"]
+__all__ = ["Ask", "Plan", "Runner", "survey"]

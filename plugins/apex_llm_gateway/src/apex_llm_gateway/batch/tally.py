@@ -16,8 +16,9 @@ class Tally:
     """Counts of one run; `cost` is what is known of it, in the currency of the prices."""
 
     lines: int = 0
-    #: Finished by earlier runs.
+    #: Finished by earlier runs, and how many of those failed.
     skipped: int = 0
+    failed_before: int = 0
     succeeded: int = 0
     #: Failed lines by the code of their error.
     failures: dict[str, int] = attrs.field(factory=dict)
@@ -38,9 +39,14 @@ class Tally:
         return sum(self.failures.values())
 
     @property
+    def ended(self) -> int:
+        """How many lines this run finished."""
+        return self.succeeded + self.failed_count
+
+    @property
     def done(self) -> int:
         """How many lines are finished, those of earlier runs included."""
-        return self.skipped + self.succeeded + self.failed_count
+        return self.skipped + self.ended
 
     def answered(self, answered: Reply) -> None:
         """Count an answer, good or bad."""
@@ -67,7 +73,6 @@ class Tally:
 
     def document(self, seconds: float) -> dict[str, Any]:
         """Return the JSON form of a run that took *seconds*."""
-        asked = self.succeeded + self.failed_count
         return {
             "lines": self.lines,
             "skipped": self.skipped,
@@ -83,7 +88,8 @@ class Tally:
             "cost": float(f"{self.cost:.10g}") if self.cost or not self.cost_unknown else None,
             "cost_unknown": self.cost_unknown,
             "seconds": round(seconds, 3),
-            "lines_per_second": round(asked / seconds, 2) if seconds > 0 else None,
+            "lines_per_second": round(self.ended / seconds, 2) if seconds > 0 else None,
+            "failed_before": self.failed_before,
         }
 
 

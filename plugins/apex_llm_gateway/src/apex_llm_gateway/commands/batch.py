@@ -134,8 +134,7 @@ async def _answer_all(manager: LLMProviderManager, plan: Plan, journal: Journal)
     from apex_llm_core.models import Caller
     from apex_llm_gateway.batch.lines import Line
     from apex_llm_gateway.batch.progress import progress
-    from apex_llm_gateway.batch.runner import Runner
-    from apex_llm_gateway.batch.tally import Tally
+    from apex_llm_gateway.batch.runner import Runner, survey
     from apex_llm_gateway.configured import Overrides, settings_of
     from apex_llm_gateway.http import Reply
     from apex_llm_gateway.openai.rules import Rules
@@ -147,8 +146,8 @@ async def _answer_all(manager: LLMProviderManager, plan: Plan, journal: Journal)
     async def ask(line: Line) -> Reply:
         return await answer(manager, line.url, line.body, rules=rules, caller=caller, request_id=line.id)
 
-    tally = Tally()
-    tally.lines, tally.skipped = await asyncio.to_thread(_survey, plan, journal)
+    # Nothing is asked before all lines fit what is finished.
+    tally = await asyncio.to_thread(survey, plan.source, journal.finished)
     manager.subscribe("batch", tally.observe)
     runner = Runner(plan, journal, ask, tally, clock=time.monotonic, tell=partial(click.echo, err=True))
     began = time.monotonic()
@@ -168,19 +167,7 @@ async def _answer_all(manager: LLMProviderManager, plan: Plan, journal: Journal)
             raise
         finally:
             watching.cancel()
-    return {**tally.document(time.monotonic() - began), "failed_before": journal.finished.failed}
-
-
-def _survey(plan: Plan, journal: Journal) -> tuple[int, int]:
-    """Return how many lines there are, and how many of them are finished; nothing is asked before all of them fit."""
-    from apex_llm_gateway.batch.lines import lines_of
-    from apex_llm_gateway.operations import OPERATIONS
-
-    every = finished = 0
-    for line in lines_of(plan.source, OPERATIONS):
-        every += 1
-        finished += journal.finished.covers(line)
-    return every, finished
+    return tally.document(time.monotonic() - began)
 
 
 def _print(document: dict[str, Any], *, as_json: bool) -> None:
