@@ -81,7 +81,7 @@ class TestSight:
             models = await tab.js("[...document.querySelectorAll('#usage tbody tr')].map((row) => row.innerText)")
             assert [row.split()[-1] for row in models] == ["1.24", "unknown"]
             assert "0.24 + 40 unknown" in await tab.text("#users")
-            assert "without 40 requests of unknown price" in await tab.text("#figures")
+            assert "without 40 requests of unknown cost" in await tab.text("#figures")
             assert "\u2013" in await tab.text("#providers")
 
         look(story)
@@ -100,6 +100,61 @@ class TestSight:
             await tab.until("!document.getElementById('first').checkVisibility()")
 
         look(story, pretending.empty())
+
+    def test_narrow_rows_of_decisions_use_the_width_for_names(self, look, pretending):
+        state = pretending.busy()
+        for each in state["decisions"]:
+            each.update(model="mock-embed", operation="embed", outcome="context_length_exceeded_error")
+            each["candidates"][0].update(
+                verdict="taken", provider="primary-azure-eastus-production-with-a-long-name", model="mock-embed"
+            )
+        lines = """((selector) => [...document.querySelectorAll(selector)].map((one) => {
+            const style = getComputedStyle(one);
+            return Math.round(one.getBoundingClientRect().height / parseFloat(style.lineHeight));
+        }))"""
+
+        async def story(tab, _gateway):
+            await tab.until(LIVE)
+            assert set(await tab.js(f"{lines}('.decisions .where')")) <= {1, 2}
+            # Model and operation, each whole on its line, beside a long outcome.
+            assert set(await tab.js(f"{lines}('.decisions .what b')")) == {1}
+            assert set(await tab.js(f"{lines}('.decisions .what .muted')")) == {1}
+
+        look(story, state, width=390)
+
+    @pytest.mark.parametrize("width", [390, 360, 320, 600])
+    def test_every_section_can_be_reached_without_scrolling_the_navigation(self, look, width):
+        async def story(tab, _gateway):
+            await tab.until(LIVE)
+            assert await tab.js(
+                "document.querySelector('nav').scrollWidth <= document.querySelector('nav').clientWidth"
+            )
+            ends = await tab.js(
+                "[...document.querySelectorAll('nav a')].map((one) => one.getBoundingClientRect().right)"
+            )
+            assert len(ends) == 7
+            assert max(ends) <= width
+
+        look(story, width=width)
+
+    def test_states_of_breakers_are_not_split_beside_long_names(self, look, pretending):
+        state = pretending.busy()
+        for one in (model for provider in state["providers"] for model in provider["models"]):
+            one["model"] = "gpt-4o-mini-2024-07-18-provisioned-throughput"
+            one["weight_factor"] = 0.059
+            one["breaker"].update(state="closed", reason="", retry_after=0.0, states={})
+
+        async def story(tab, _gateway):
+            await tab.until(LIVE)
+            # One box for each line of text.
+            split = """[...document.querySelectorAll('.providers td .badge')].map((one) => {
+                const range = document.createRange();
+                range.selectNodeContents(one.lastChild);
+                return [one.innerText, range.getClientRects().length];
+            }).filter(([text, lines]) => lines > text.trim().split(" ").length)"""
+            assert await tab.js(split) == []
+
+        look(story, state, width=1190)
 
     @WIDTHS
     def test_names_are_texts_whatever_they_hold(self, look, pretending, width):

@@ -128,6 +128,8 @@ function inShort({ at, operation, stream, model, outcome, candidates = [] }) {
       "span",
       { class: "what" },
       h("b", {}, model || NONE),
+      // Lines may break between the two.
+      " ",
       h("span", { class: "muted" }, stream ? `${operation}, stream` : operation),
     ),
     h(
@@ -136,12 +138,12 @@ function inShort({ at, operation, stream, model, outcome, candidates = [] }) {
       taken
         ? [
             h("span", { class: "arrow", "aria-hidden": "true" }, "→"),
-            taken.provider,
+            ` ${taken.provider} `,
             taken.model === model ? "" : h("span", { class: "muted" }, taken.model),
           ]
         : h("span", { class: "muted" }, "nobody"),
     ),
-    h("span", { class: "muted" }, notes),
+    h("span", { class: "muted notes" }, notes),
     badge(...end),
   ];
 }

@@ -34,7 +34,7 @@ class Overview {
     this.#showFacts(state.gateway);
   }
 
-  #showNotices({ draining, ready, warnings }) {
+  #showNotices({ draining, warnings }) {
     const notices = [];
     if (draining) {
       notices.push({
@@ -42,8 +42,6 @@ class Overview {
         tone: "warn",
         text: "This gateway is stopping: requests under way may finish, new ones belong elsewhere.",
       });
-    } else if (ready === false) {
-      notices.push({ key: "starting", tone: "warn", text: "This gateway is not ready yet." });
     }
     if (warnings?.length) {
       notices.push({
@@ -175,7 +173,7 @@ const FIGURES = [
     show: ({ totals }) => {
       const unknown = totals.cost_unknown;
       const value = unknown && !totals.cost ? "unknown" : money(totals.cost);
-      return [value, unknown ? `without ${plural(unknown, "request")} of unknown price` : "since the start"];
+      return [value, unknown ? `without ${plural(unknown, "request")} of unknown cost` : "since the start"];
     },
   },
   {
