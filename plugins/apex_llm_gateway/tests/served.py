@@ -35,6 +35,8 @@ TWO_CALLS = {
         {"name": "time", "arguments": {"zone": "CET"}},
     ],
 }
+#: What would be a header of its own, were it sent as it is.
+ODD_NAME = "odd\r\nSet-Cookie: a=b\r\n\r\n"
 #: Deployments of the emulated upstream.
 DEPLOYMENTS = {"gpt-4o": "gpt-4o", "text-embedding-3-small": "text-embedding-3-small", "dall-e-3": "dall-e-3"}
 
@@ -66,12 +68,7 @@ def providers(upstream):
         {"name": "mock", "type": "mock", "options": {"chunk_size": 4}},
         scripted("thinks", THOUGHTS),
         scripted("looks-twice", TWO_CALLS),
-        {
-            "name": "takes-all",
-            "type": "mock",
-            "models": [{"id": "takes-all"}],
-            "options": {"unknown_models": "serve"},
-        },
+        {"name": "odd-names", "type": "mock", "models": [{"id": ODD_NAME, "base_model": "mock-large"}]},
         scripted("breaks-off", {"text": "I was about to say", "error": "service_unavailable_error"}),
         *(failing(kind.value) for kind in LLMErrorType),
         {**failing("rate_limit_error", retry_after=2.2), "name": "waits", "models": [{"id": "fail-waits"}]},
@@ -149,6 +146,10 @@ class Served:
 
         return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
 
+    def begin(self, coroutine):
+        """Begin *coroutine* on the gateway's loop, and return its future."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
     def upstream_until(self, condition, patience=PATIENCE):
         """Wait until *condition* holds for the counts of the upstream."""
         self.run(self.upstream.traffic.until(condition), patience)
@@ -192,7 +193,7 @@ class Served:
                 await self.service.start()
                 try:
                     self.service.manager.subscribe("test", self._note)
-                    self.service.gateway._tell = lambda error, request_id: self.problems.append((error, request_id))
+                    self.service.gateway._tell = lambda error, doing: self.problems.append((error, doing))
                     self._ready.set_result(None)
                     await self._over.wait()
                 finally:

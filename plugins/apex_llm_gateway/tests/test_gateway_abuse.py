@@ -370,10 +370,10 @@ class TestSmuggling:
         assert answer.status == 200 or is_error(answer, 400)
 
     def test_names_and_ids_do_not_become_headers(self, send, served):
-        (answer,) = send(served.post(served.chat(model="takes-all/x\r\nSet-Cookie: a=b\r\n\r\n")))
+        (answer,) = send(served.post(served.chat(model=served.ODD_NAME)))
         assert answer.status == 200
         assert "set-cookie" not in answer.headers
-        (answer,) = send(served.post(served.chat(model="takes-all/x\r\nSet-Cookie: a=b", stream=True)))
+        (answer,) = send(served.post(served.chat(model=served.ODD_NAME, stream=True)))
         assert answer.status == 200
         assert "set-cookie" not in answer.headers
 

@@ -253,6 +253,20 @@ class TestUsage:
         watched.finish(outcome="timeout_error")
         assert watched.snapshot["users"][0]["tally"]["cost_unknown"] == 1
 
+    @pytest.mark.parametrize(
+        ("ended", "unknown"),
+        [
+            ({"outcome": "cancelled", "attempts": 1}, 1),
+            ({"outcome": "cancelled", "attempts": 0}, 0),
+            ({"outcome": "cancelled", "attempts": 1, "cost": 0.5}, 0),
+            ({"outcome": "service_unavailable_error", "attempts": 2, "time_to_first_chunk": 0.1}, 1),
+            ({"outcome": "service_unavailable_error", "attempts": 2}, 0),
+        ],
+    )
+    def test_what_is_left_in_the_middle_may_cost_all_the_same(self, watched, ended, unknown):
+        watched.finish(**{"cost": None, **ended})
+        assert watched.snapshot["users"][0]["tally"]["cost_unknown"] == unknown
+
     def test_answers_from_a_cache_used_nothing(self, watched):
         watched.finish(cached=True, usage=Usage(prompt_tokens=10, completion_tokens=5), cost=0.5)
         tally = watched.snapshot["users"][0]["tally"]

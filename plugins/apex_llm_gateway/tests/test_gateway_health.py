@@ -47,12 +47,18 @@ class Patient:
         return answer
 
 
-def watching(work, *answers, seconds=0.0, interval=30.0):
+def watching(work, *answers, seconds=0.0, interval=30.0, failed=None, told=None):
     clock = FakeClock(0.0)
 
     async def play():
         manager = Patient(clock, *answers, seconds=seconds)
-        watch = HealthWatch(manager, interval, wall=lambda: clock() + 1e9)
+        watch = HealthWatch(
+            manager,
+            interval,
+            failed=([] if failed is None else failed).append,
+            tell=([] if told is None else told).append,
+            wall=lambda: clock() + 1e9,
+        )
         watch.start()
         try:
             return await work(watch, manager)
@@ -90,6 +96,39 @@ class TestWatch:
         during, after = watching(work, {"first": HEALTHY}, RuntimeError("closed"), {})
         assert during == ({"first": HEALTHY}, 1e9)
         assert after == {}
+
+    def test_of_checks_that_fail_in_a_row_the_first_is_told(self):
+        async def work(watch, manager):
+            await asyncio.sleep(151.0)
+
+        failed, errors = [], [RuntimeError(str(number)) for number in range(4)]
+        watching(work, {}, errors[0], errors[1], {}, errors[2], errors[3], failed=failed)
+        assert failed == [errors[0], errors[2]]
+
+    def test_who_becomes_unavailable_and_who_is_back_is_told_once(self):
+        async def work(watch, manager):
+            await asyncio.sleep(181.0)
+
+        down = HealthStatus(status=HealthState.UNAVAILABLE, message="the key\n\x1b is refused")
+        slow = HealthStatus(status=HealthState.DEGRADED)
+        told = []
+        watching(
+            work,
+            {"a": HEALTHY, "b": down},
+            {"a": HEALTHY, "b": down},
+            {"a": slow, "b": slow},
+            {"a": down, "b": HEALTHY},
+            RuntimeError("closed"),
+            {"a": down},
+            {"a": HEALTHY},
+            told=told,
+        )
+        assert told == [
+            "provider 'b' is unavailable: the key is refused",
+            "provider 'b' is no longer unavailable",
+            "provider 'a' is unavailable: the key is refused",
+            "provider 'a' is no longer unavailable",
+        ]
 
     def test_without_an_interval_nobody_is_asked(self):
         async def work(watch, manager):

@@ -111,10 +111,36 @@ def test_a_start_that_fails_raises_its_error():
     assert caught.value is error
 
 
-def test_it_reloads_while_it_serves_and_at_no_other_time():
-    script = Script((0.5, "reload"), (2.0, "reload"), (5.0, "stop"), (6.0, "reload"))
-    assert [result is None for result in script.results] == [True, False, True, True]
+def test_it_reloads_while_it_serves():
+    script = Script((2.0, "reload"), (5.0, "stop"), (6.0, "reload"))
+    assert [result is None for result in script.results] == [False, True, True]
     assert [note for note in script.service.notes if note[0] == "reloaded"] == [("reloaded", 3.0)]
+
+
+def test_a_reload_asked_for_during_the_start_is_made_when_it_serves():
+    # What changed may have been read before the change: a key that was taken away must not stay.
+    script = Script((0.5, "reload"), (5.0, "stop"))
+    assert script.service.notes[:3] == [("started", 1.0), ("ready", 1.0), ("reloaded", 2.0)]
+    assert script.results[0].result() is True
+
+
+@pytest.mark.parametrize("more", [{"fails": ConfigurationError("no such key")}, {"starting": 100.0}])
+def test_a_reload_asked_for_during_a_start_that_comes_to_nothing_is_given_up(more):
+    clock = FakeClock()
+
+    async def play():
+        lifecycle = Lifecycle(SlowService(clock, **more))
+        running = asyncio.create_task(lifecycle.run(lambda _service: None))
+        await asyncio.sleep(0.5)
+        reloading = lifecycle.reload()
+        await asyncio.sleep(1.0)
+        lifecycle.stop()
+        await asyncio.wait((running, reloading))
+        return reloading.cancelled(), lifecycle.state, running.exception()
+
+    cancelled, state, error = run_virtual(play(), clock=clock)
+    assert (cancelled, state) == (True, "ended")
+    assert error is more.get("fails")
 
 
 def test_a_reload_under_way_does_not_outlive_the_service():

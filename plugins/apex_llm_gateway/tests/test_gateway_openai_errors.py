@@ -100,6 +100,8 @@ class TestOfKeys:
                 assert caught.value.code == "model_not_allowed"
             with pytest.raises(openai.PermissionDeniedError):
                 client.models.retrieve("mock-large")
+            with pytest.raises(openai.PermissionDeniedError, match="so name one"):
+                client.images.generate(prompt="a house")
 
     def test_of_users_do_not_administrate(self, client):
         with pytest.raises(openai.PermissionDeniedError) as caught:

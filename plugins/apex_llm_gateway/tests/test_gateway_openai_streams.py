@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -125,6 +126,21 @@ class TestChat:
         with pytest.raises(openai.APIError) as caught:
             list(client.chat.completions.create(model="gpt-4o", messages=user("one two three four"), stream=True))
         assert caught.value.code in {"service_unavailable", "bad_upstream_answer"}
+
+    def test_that_its_client_leaves_is_counted_as_left(self, house, client):
+        def left():
+            return any(one["status"] == 499 for one in house.service.gateway.activity.snapshot()["answers"])
+
+        async def counted(seconds=20):
+            async with asyncio.timeout(seconds):
+                while not left():  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.01)
+
+        house.upstream.faults.add("slow_stream")
+        stream = client.chat.completions.create(model="gpt-4o", messages=user("one two three " * 50), stream=True)
+        next(iter(stream))
+        stream.close()
+        house.run(counted())
 
 
 class TestCompletions:

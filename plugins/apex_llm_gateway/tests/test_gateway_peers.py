@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from apex_llm_gateway.http import HttpError
 from apex_llm_gateway.settings import GatewaySettings
 from apex_llm_gateway.workers import peers
 from apex_llm_gateway.workers.peers import Peers
@@ -25,6 +26,7 @@ class OneProcess:
         self.reloads = 0
         self.refuses = None
         self.hangs = False
+        self.breaks = None
 
     async def snapshots(self):
         if self.hangs:
@@ -34,13 +36,21 @@ class OneProcess:
     async def move_breaker(self, provider, model, action):
         if provider == "nobody":
             raise ModelNotFoundError("there is no such breaker")
+        await self.troubles()
         self.moves.append((provider, model, action))
         return 2
 
     async def reload(self):
         self.reloads += 1
+        await self.troubles()
         if self.refuses is not None:
             raise ConfigurationError(self.refuses)
+
+    async def troubles(self):
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.breaks is not None:
+            raise self.breaks
 
 
 class Workers:
@@ -88,7 +98,7 @@ def test_one_that_is_not_there_is_left_out():
 
 
 def test_one_that_does_not_answer_is_left_out(monkeypatch):
-    monkeypatch.setattr(peers, "_SOON", 0.2)
+    monkeypatch.setattr(peers, "_SOON", 1.0)
 
     async def work(workers):
         workers.locals[1].hangs = True
@@ -181,6 +191,43 @@ def test_a_reload_stops_at_the_first_that_refuses(refusing, asked):
         return [local.reloads for local in workers.locals]
 
     assert with_workers(work) == asked
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "breaks"])
+def test_orders_that_may_not_have_reached_all_are_told(monkeypatch, trouble):
+    monkeypatch.setattr(peers, "_ORDERED", 0.2)
+    monkeypatch.setattr(peers, "_LATER", 0.2)
+
+    async def work(workers):
+        setattr(workers.locals[1], trouble, OSError("a full disk"))
+        for order in (workers.peers[0].move_breaker("azure", None, "isolate"), workers.peers[0].reload()):
+            with pytest.raises(HttpError, match="worker-1 did not answer as it should") as caught:
+                await order
+            assert (caught.value.status, caught.value.code) == (503, "worker_failed")
+            assert "disk" not in caught.value.message
+        return workers.locals[0].moves, workers.locals[0].reloads
+
+    assert with_workers(work) == ([("azure", None, "isolate")], 1)
+
+
+def test_orders_pass_over_those_that_are_not_there():
+    async def work(workers):
+        assert await workers.peers[0].move_breaker("azure", None, "isolate") == 4
+        await workers.peers[0].reload()
+        return [local.reloads for local in workers.locals]
+
+    assert with_workers(work, started=(0, 2)) == [1, 0, 1]
+
+
+def test_breakers_that_only_some_know_are_moved_there():
+    async def work(workers):
+        async def unknown(*_):
+            raise ModelNotFoundError("there is no such breaker")
+
+        workers.locals[1].move_breaker = unknown
+        return await workers.peers[0].move_breaker("azure", None, "isolate")
+
+    assert with_workers(work) == 4
 
 
 def test_only_their_user_reaches_the_sockets():

@@ -45,9 +45,9 @@ def ring(**roles):
     )
 
 
-def with_gateway(work, keys=None, **settings):
+def with_gateway(work, keys=None, *, config=CONFIG, **settings):
     async def run():
-        async with LLMProviderManager(CONFIG) as manager:
+        async with LLMProviderManager(config) as manager:
             gateway = Gateway(manager, GatewaySettings(health_interval=0, **settings), keys or KeyRing())
             await gateway.start()
             try:
@@ -65,7 +65,7 @@ def ask(method, path, keys=None, body=b"", **headers):
         reply = await gateway.handle(Asked(method, path, body, host="localhost", **headers))
         if isinstance(reply, StreamReply):
             await reply.pieces.aclose()
-            reply.ended()
+            reply.ended(False)
         return reply
 
     return with_gateway(work, keys)
@@ -164,6 +164,25 @@ def test_a_provider_before_the_model(model, placed):
     assert with_gateway(work) == placed
 
 
+@pytest.mark.parametrize("model", ["near/large", "far/unlisted"])
+def test_what_a_provider_has_beyond_its_list_is_for_nobody(model):
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    reply = ask("POST", "/v1/chat/completions", body=body)
+    assert reply.status == 404
+    error = json.loads(reply.body)["error"]
+    assert error["code"] == "model_not_found"
+    assert repr(model.partition("/")[2]) in error["message"]
+
+
+def test_a_provider_that_lists_nothing_is_asked_for_what_callers_name():
+    async def work(gateway):
+        body = b'{"model":"all/new","messages":[{"role":"user","content":"Hi"}]}'
+        return await gateway.handle(Asked("POST", "/v1/chat/completions", body, host="localhost"))
+
+    everything = {"name": "all", "type": "mock", "options": {"unknown_models": "serve"}}
+    assert with_gateway(work, config={"providers": [everything]}).status == 200
+
+
 def test_the_id_of_the_request_is_the_clients_if_it_can_be_used():
     assert ask("GET", "/health", x_request_id="trace-1.a:b").headers["x-request-id"] == "trace-1.a:b"
     for unusable in ("", "two words", "line\nend", "x" * 200, "é"):
@@ -190,14 +209,24 @@ def test_a_defect_is_told_to_the_operator_without_what_it_says(capsys, monkeypat
     assert reply.headers["x-request-id"] in told
 
 
-def test_metrics_of_an_open_gateway_are_for_no_page_of_another_site():
-    assert ask("GET", "/metrics").status == 200
-    assert ask("GET", "/metrics", origin="http://evil.example").status == 403
+@pytest.mark.parametrize("path", ["/metrics", "/health"])
+def test_what_an_open_gateway_tells_is_for_no_page_of_another_site(path):
+    assert ask("GET", path).status == 200
+    assert ask("GET", path, origin="http://evil.example").status == 403
 
     async def rebound(gateway):
-        return await gateway.handle(Asked("GET", "/metrics", host="evil.example"))
+        return await gateway.handle(Asked("GET", path, host="evil.example"))
 
     assert with_gateway(rebound).status == 403
+    assert with_gateway(rebound, ring(**KEYS)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_probes_of_an_open_gateway_come_from_anywhere(path):
+    async def probe(gateway):
+        return await gateway.handle(Asked("GET", path, host="10.0.0.7:8080"))
+
+    assert with_gateway(probe).status == 200
 
 
 def test_an_answer_that_nobody_waits_for_is_counted_and_logged(capsys):
@@ -226,13 +255,17 @@ def test_every_request_is_a_line_of_the_access_log_without_keys(capsys):
         reply = await gateway.handle(Asked("POST", "/v1/chat/completions", body, **key))
         async for _ in reply.pieces:
             pass
-        reply.ended()
+        reply.ended(False)
+        left = await gateway.handle(Asked("POST", "/v1/chat/completions", body, **key))
+        await left.pieces.aclose()
+        left.ended(True)
 
     with_gateway(work, ring(**KEYS), access_log=True)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[:4] for line in lines] == [
         ["192.0.2.7", "GET", "/v1/models\\x1b[31m", "404"],
         ["192.0.2.7", "POST", "/v1/chat/completions", "200"],
+        ["192.0.2.7", "POST", "/v1/chat/completions", "499"],
     ]
     assert "a-user" not in "".join(lines)
     assert "secret" not in "".join(lines)

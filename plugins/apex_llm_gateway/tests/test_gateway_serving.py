@@ -207,6 +207,21 @@ def test_an_administrator_is_told_that_the_new_keys_cannot_be_used(place):
     assert "changeme" not in text
 
 
+def test_whoever_runs_it_is_told_what_an_administrator_could_not_reload(place):
+    administered(place, FIRST, SECOND)
+
+    async def work():
+        place.file.write_text(place.file.read_text().replace('"type": "mock"', '"typ": "mock"'))
+        status, text = await place.asked_to_reload(FIRST)
+        events = place.service.gateway.activity.snapshot()["events"]
+        return status, text, [event["type"] for event in events]
+
+    status, text, events = place.serve(work)
+    assert (status, events) == (400, ["configuration_rejected"])
+    assert "typ" in text
+    assert [line for line in place.told if "the old one stays in force" in line and "typ" in line] == place.told
+
+
 def test_connections_are_no_more_than_the_process_can_have(place, monkeypatch):
     monkeypatch.setattr(serving, "room_for", lambda connections: connections // 2)
     place.write(max_connections=8)

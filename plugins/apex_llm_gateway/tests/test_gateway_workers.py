@@ -7,8 +7,10 @@ import stat
 
 import pytest
 from apex_llm_gateway.listening import cannot_listen, is_everywhere, url_of
+from apex_llm_gateway.serving import Service
 from apex_llm_gateway.workers.restarts import Restarts
 from apex_llm_gateway.workers.sockets import Line, private_folder, reserved, worker_socket
+from apex_llm_gateway.workers.worker import Plan, work
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,6 @@ from apex_llm_core.testing import FakeClock
 
 
 def lives(restarts, clock, index, seconds):
-    restarts.began(index)
     restarts.ready(index)
     clock.advance(seconds)
     return restarts.ended(index)
@@ -38,21 +39,28 @@ class TestRestarts:
         restarts = Restarts(clock)
         assert [lives(restarts, clock, 0, seconds) for seconds in (1, 1, 1, 1, 10, 1)] == [0.2, 0.4, 0.8, 1.6, 0.0, 0.2]
 
+    def test_a_start_that_takes_long_and_fails_is_no_life(self):
+        clock = FakeClock()
+        restarts = Restarts(clock)
+        delays = []
+        for _ in range(5):
+            clock.advance(60.0)
+            delays.append(restarts.ended(0))
+        assert delays == [0.2, 0.4, 0.8, 1.6, None]
+
     def test_while_others_serve_nobody_is_given_up(self):
         clock = FakeClock()
         restarts = Restarts(clock)
-        restarts.began(1)
         restarts.ready(1)
         clock.advance(10.0)
         delays = [lives(restarts, clock, 0, 0.1) for _ in range(20)]
         assert None not in delays
         assert max(delays) == 30.0
 
-    def test_others_that_are_not_ready_count_for_nothing(self):
+    def test_others_that_have_just_begun_to_serve_count_for_nothing(self):
         clock = FakeClock()
         restarts = Restarts(clock)
-        restarts.began(1)
-        clock.advance(10.0)
+        restarts.ready(1)
         assert [lives(restarts, clock, 0, 0.1) for _ in range(5)][-1] is None
 
     @given(st.lists(st.integers(0, 12), max_size=30))
@@ -195,3 +203,46 @@ class TestLine:
             await one.close()
 
         self.between(talk)
+
+
+class TestWorker:
+    @pytest.mark.parametrize("order", ["stop", "hurry"])
+    def test_one_that_reloads_hears_that_it_is_to_end(self, order, tmp_path, monkeypatch):
+        async def play():
+            began = asyncio.Event()
+
+            async def reload(_self):
+                began.set()
+                await asyncio.Event().wait()
+
+            monkeypatch.setattr(Service, "reload", reload)
+            ours, theirs = socket.socketpair()
+            line = await Line.over(ours)
+            plan = Plan(
+                index=0,
+                count=2,
+                source=str(written(tmp_path)),
+                host="127.0.0.1",
+                port=0,
+                linger=0.0,
+                folder=str(tmp_path),
+                line=theirs.detach(),
+            )
+            working = asyncio.create_task(work(plan))
+            async with asyncio.timeout(20):
+                assert "ready" in await line.receive()
+                line.send("reload")
+                await began.wait()
+                line.send(order)
+                assert await line.receive() == {"reloaded": False}
+                code = await working
+            await line.close()
+            return code
+
+        assert asyncio.run(play()) == 0
+
+
+def written(folder):
+    file = folder / "apex-llm.json"
+    file.write_text('{"providers": [{"name": "mock", "type": "mock"}], "gateway": {"health_interval": 0}}')
+    return file

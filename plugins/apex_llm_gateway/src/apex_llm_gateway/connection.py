@@ -3,7 +3,7 @@
 ======================================  ====================================================================
 what happens                            what becomes of it
 ======================================  ====================================================================
-a head is complete                      a task answers it; further ones queue, and reading pauses at 16
+a head is complete                      a task answers it; further ones queue, and reading pauses at 64
 the client hangs up                     the task is cancelled, and with it the upstream call
 no HTTP, or too large a head            an error in the usual form, then the connection closes
 a head that does not arrive in time     closed (`check`)
@@ -74,8 +74,9 @@ class Connection(asyncio.Protocol):
         "_reading_paused",
         "_stream",
         "_stuck_since",
-        "_waiting",
+        "_taken",
         "loop",
+        "sent",
         "settings",
         "task",
         "transport",
@@ -110,8 +111,10 @@ class Connection(asyncio.Protocol):
         self._idle_since = loop.time()
         #: When the first bytes of a head came that is not complete; 0: none did.
         self._head_began = 0.0
-        #: Bytes that wait for the client, and since when no fewer do.
-        self._waiting = 0
+        #: Bytes that were given to the transport.
+        self.sent = 0
+        #: How many of them the client had taken a moment ago, and since when it takes no more.
+        self._taken = 0
         self._stuck_since = loop.time()
         #: Until when what comes is dropped; 0: it is not.
         self._lingers_until = 0.0
@@ -240,7 +243,7 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
-        if not keep:
+        if not keep or self._owner.stopping:
             self._queue.clear()
             if unread and not transport.is_closing():
                 self._lingers_until = self.loop.time() + _LINGER
@@ -277,7 +280,9 @@ class Connection(asyncio.Protocol):
 
     def _send(self, reply: Reply, message: RawRequestMessage, *, keep: bool) -> None:
         if self.transport is not None:
-            self.transport.write(whole(reply, message.method, message.version, self._owner.common, keep=keep))
+            data = whole(reply, message.method, message.version, self._owner.common, keep=keep)
+            self.sent += len(data)
+            self.transport.write(data)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -286,18 +291,26 @@ class Connection(asyncio.Protocol):
         """Whether nothing is being answered."""
         return self.task is None
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being answered, or part of an answer still waits for its client."""
+        transport = self.transport
+        return self.task is not None or (transport is not None and transport.get_write_buffer_size() > 0)
+
     def check(self, now: float) -> None:
         """Close the connection when its client keeps us waiting; keep its stream alive."""
         transport, settings = self.transport, self.settings
         if transport is None:
             return
         waiting = transport.get_write_buffer_size()
-        if not waiting or waiting < self._waiting:
+        # Not what waits: that grows while a client takes a little less than there is.
+        taken = self.sent - waiting
+        if not waiting or taken > self._taken:
             self._stuck_since = now
         elif now - self._stuck_since > settings.write_timeout:
             transport.abort()
             return
-        self._waiting = waiting
+        self._taken = taken
         if self._lingers_until:
             if now > self._lingers_until:
                 transport.abort()

@@ -16,10 +16,11 @@ import attrs
 from apex_llm_core.errors import LLMError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_gateway.activity import Activity
+from apex_llm_gateway.addresses import guard_browser
 from apex_llm_gateway.calls import Call, chosen_id
 from apex_llm_gateway.handlers.health import HealthWatch
 from apex_llm_gateway.http import HttpError, Reply, Request, StreamReply
-from apex_llm_gateway.keys import NOBODY, Key, KeyRing, guard_browser
+from apex_llm_gateway.keys import NOBODY, Key, KeyRing
 from apex_llm_gateway.openai.rules import Rules
 from apex_llm_gateway.operations import placed
 from apex_llm_gateway.replies import error_reply
@@ -29,6 +30,12 @@ from apex_llm_gateway.state import Backend, LocalBackend, WorkerFacts
 
 #: Stands in counts and logs for the status of an answer that nobody waited for, as nginx has it.
 _HUNG_UP = 499
+#: What everybody may ask, and pages of other sites may not.
+_TELLING = frozenset({"/metrics", "/health"})
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"apex-llm gateway: {line}\n")
 
 
 class Gateway:
@@ -40,6 +47,7 @@ class Gateway:
         ring: who may call.
         worker: which of several processes this is.
         clock: monotonic seconds.
+        say: takes one line for whoever runs the gateway.
     """
 
     def __init__(
@@ -50,14 +58,18 @@ class Gateway:
         *,
         worker: WorkerFacts | None = None,
         clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = _say,
     ) -> None:
         self.manager = manager
         self.settings = settings
         self.ring = ring
         self.clock = clock
+        self._say = say
         self.created = int(time.time())
         self.activity = Activity(clock=clock, wall=time.time)
-        self.watch = HealthWatch(manager, settings.health_interval)
+        self.watch = HealthWatch(
+            manager, settings.health_interval, failed=partial(self._tell, doing="checking health"), tell=say
+        )
         self.rules = Rules(place=self.place, unknown=settings.unknown_parameters)
         #: It is stopping: no longer ready, but requests are still answered.
         self.draining = False
@@ -99,7 +111,7 @@ class Gateway:
             self._log(request, remote, _HUNG_UP, began, request_id)
             raise
         except Exception as error:
-            self._tell(error, request_id)
+            self._tell(error, f"request {request_id}")
             reply = error_reply(error, request_id)
         path = route.path if route is not None else ""
         if isinstance(reply, StreamReply):
@@ -111,12 +123,29 @@ class Gateway:
         return reply
 
     def permit(self, key: Key, model: str, provider: str | None) -> None:
-        """Raise `HttpError` (403) when *key* may not use *model*, or choose *provider*."""
+        """Raise `HttpError` when *key* may not use *model*, or choose *provider* (403), or *provider* has no such model (404).
+
+        What a provider has beyond the models that its configuration lists is for nobody who calls from outside.
+        """
         if not key.admits(model, provider):
+            if not model:
+                raise HttpError(
+                    403,
+                    "this key may not use every model, so name one; GET /v1/models lists those",
+                    code="model_not_allowed",
+                )
             what = f"the provider {provider!r}" if key.admits(model, None) else f"the model {model!r}"
             raise HttpError(
                 403, f"this key may not use {what}; GET /v1/models lists what it may", code="model_not_allowed"
             )
+        for handle in self.manager.providers if provider is not None else ():
+            if handle.get_name() == provider and handle.config.models and model not in handle.candidates:
+                raise HttpError(
+                    404,
+                    f"provider {provider!r} serves the models of its configuration, and {model!r} is none of them; "
+                    "GET /v1/models lists them",
+                    code="model_not_found",
+                )
 
     def place(self, model: str) -> tuple[str | None, str]:
         """Part "provider/model" into both; a model whose own name has a slash stays whole."""
@@ -130,8 +159,8 @@ class Gateway:
                 raise HttpError(404, "metrics are switched off ([gateway] metrics)", code="not_found")
         ring = self.ring
         if access == "open":
-            if ring.open and route.access == "metrics":
-                # Who has no key to ask for still has pages of other sites to fear: it tells who is used, and how much.
+            if ring.open and route.path in _TELLING:
+                # Who has no key to ask for still has pages of other sites to fear: these tell who is used, and how much.
                 guard_browser(request)
             return NOBODY
         if ring.open:
@@ -156,29 +185,30 @@ class Gateway:
             answer = refuse(error)
             status = answer.status
             if not isinstance(error, (LLMError, HttpError)):
-                self._tell(error, request_id)
+                self._tell(error, f"request {request_id}")
             return answer
 
         def parted(part: Callable[[Exception], bytes], error: Exception) -> bytes:
             if not isinstance(error, (LLMError, HttpError)):
-                self._tell(error, request_id)
+                self._tell(error, f"request {request_id}")
             return part(error)
 
-        def ended() -> None:
-            self.activity.answered(path, status)
-            self._log(request, remote, status, began, request_id)
+        def ended(left: bool) -> None:
+            told = _HUNG_UP if left else status
+            self.activity.answered(path, told)
+            self._log(request, remote, told, began, request_id)
             if reply.ended is not None:
-                reply.ended()
+                reply.ended(left)
 
         return attrs.evolve(
             reply, refuse=refused, farewell=None if farewell is None else partial(parted, farewell), ended=ended
         )
 
-    def _tell(self, error: Exception, request_id: str) -> None:
+    def _tell(self, error: Exception, doing: str) -> None:
         # Not what it says: that may quote prompts and credentials.
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = f" at {place[0].filename}:{place[0].lineno} in {place[0].name}" if place else ""
-        sys.stderr.write(f"apex-llm gateway: a defect: {type(error).__name__}{where} (request {request_id})\n")
+        self._say(f"a defect: {type(error).__name__}{where} ({doing})")
 
     def _log(self, request: Request, remote: str, status: int, began: float, request_id: str) -> None:
         if not self.settings.access_log:

@@ -87,8 +87,8 @@ class StreamReply:
     refuse: Callable[[Exception], Reply] | None = None
     #: Makes the last piece of a failure after that; without it the connection breaks, which tells as much.
     farewell: Callable[[Exception], bytes] | None = None
-    #: Called once, when all is over.
-    ended: Callable[[], None] | None = None
+    #: Called once, when all is over, with whether the client left before that.
+    ended: Callable[[bool], None] | None = None
     #: Sent in long silence; empty: nothing is.
     keep_alive: bytes = b": keep-alive\n\n"
 

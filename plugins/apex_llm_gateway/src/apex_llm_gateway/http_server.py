@@ -26,6 +26,8 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        #: Set when the last connection is closed after the stop.
+        self._emptied = asyncio.Event()
         self._sweep()
 
     async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
@@ -50,31 +52,41 @@ class HttpServer:
         """Listen at a Unix socket."""
         self._listeners.append(await self._loop.create_unix_server(self._connection, path))
 
+    @property
+    def unsent(self) -> int:
+        """How many connections have an answer that is made, and that the client has not taken yet."""
+        return sum(connection.idle and connection.busy for connection in self._connections)
+
     async def stop(self, grace: float) -> int:
-        """Accept no more, give requests under way *grace* seconds, then end them; return how many were ended."""
+        """Accept no more, give requests under way *grace* seconds, then end them; return how many were ended.
+
+        An answer is under way until its client has taken all of it.
+        """
         self.stopping = True
         for listener in self._listeners:
             listener.close()
         for connection in tuple(self._connections):
             if connection.idle and connection.transport is not None:
                 connection.transport.close()
-        tasks = self._tasks()
-        if tasks and grace > 0:
-            await asyncio.wait(tasks, timeout=grace)
-        left = self._tasks()
+        if self._connections and grace > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._emptied.wait()
+        ended = sum(connection.busy for connection in self._connections)
         self._sweeping.cancel()
+        tasks = [connection.task for connection in self._connections if connection.task is not None]
         for connection in tuple(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
-        for task in left:
+        for task in tasks:
             task.cancel()
-        if left:
-            await asyncio.wait(left)
+        if tasks:
+            await asyncio.wait(tasks)
         for listener in self._listeners:
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await listener.wait_closed()
-        return len(left)
+        return ended
 
     def opened(self, connection: Connection) -> bool:
         """Take note of a new connection; False: there are too many."""
@@ -84,12 +96,11 @@ class HttpServer:
     def closed(self, connection: Connection) -> None:
         """Forget it."""
         self._connections.discard(connection)
+        if self.stopping and not self._connections:
+            self._emptied.set()
 
     def _connection(self) -> Connection:
         return Connection(self, self._loop)
-
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [connection.task for connection in self._connections if connection.task is not None]
 
     def _sweep(self) -> None:
         self.common = f"Date: {formatdate(usegmt=True)}\r\nServer: apex-llm\r\n"

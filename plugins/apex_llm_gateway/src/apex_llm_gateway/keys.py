@@ -16,7 +16,7 @@ import attrs
 from apex_llm_core.config import is_reference
 from apex_llm_core.errors import ConfigurationError, ConfigurationWarning, nearest
 from apex_llm_core.redaction import Secret
-from apex_llm_gateway.addresses import guard_browser, is_loopback
+from apex_llm_gateway.addresses import is_loopback
 from apex_llm_gateway.http import HttpError
 from apex_llm_gateway.settings import ApiKeySettings, GatewaySettings
 from apex_llm_gateway.strength import is_guessable, is_known_digest, refusal
@@ -269,4 +269,4 @@ def check_open(ring: KeyRing, host: str, *, file: str | None = None) -> None:
         )
 
 
-__all__ = ["NOBODY", "OPEN", "ROLES", "Key", "KeyRing", "check_open", "guard_browser", "load_keys", "new_key"]
+__all__ = ["NOBODY", "OPEN", "ROLES", "Key", "KeyRing", "check_open", "load_keys", "new_key"]

@@ -3,7 +3,7 @@
 ======== =========================== ================================
  state     stop()                      reload()
 ======== =========================== ================================
-starting  the start is given up        nothing: it reads it anyway
+starting  the start is given up        it is read again once it serves
 serving   it drains                    the configuration is read again
 draining  it ends at once              nothing
 ======== =========================== ================================
@@ -36,6 +36,7 @@ class Lifecycle:
         self._wanted = asyncio.Event()
         self._hurry = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
+        self._serves = asyncio.Event()
         self._reloading: set[asyncio.Task[bool]] = set()
 
     async def run(self, ready: Callable[[Service], None]) -> None:
@@ -45,19 +46,26 @@ class Lifecycle:
             ConfigurationError: the service cannot start.
             PluginError: a plugin that cannot be done without is broken.
         """
-        if not await self._start():
-            return
+        try:
+            if await self._start():
+                await self._serve(ready)
+        finally:
+            self.state = "ended"
+            for task in self._reloading:
+                task.cancel()
+
+    async def _serve(self, ready: Callable[[Service], None]) -> None:
         service = self._service
         try:
             self.state = "serving"
             ready(service)
+            self._serves.set()
             await self._wanted.wait()
         finally:
             self.state = "draining"
             for task in self._reloading:
                 task.cancel()
             ended = await service.stop(linger=self._linger, hurry=self._hurry)
-            self.state = "ended"
             if ended:
                 self._tell(f"{ended} request{'s' if ended > 1 else ''} under way did not finish in time")
 
@@ -79,13 +87,20 @@ class Lifecycle:
         self.drain()
 
     def reload(self) -> asyncio.Task[bool] | None:
-        """Begin to read the configuration again; None when that is not to be done now."""
-        if self.state != "serving" or self._wanted.is_set():
+        """Begin to read the configuration again; None when it is to end.
+
+        What starts just now may have read what has changed since: it does so again as soon as it serves.
+        """
+        if self.state in {"draining", "ended"} or self._wanted.is_set():
             return None
-        task = asyncio.get_running_loop().create_task(self._service.reload())
+        task = asyncio.get_running_loop().create_task(self._reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
         return task
+
+    async def _reload(self) -> bool:
+        await self._serves.wait()
+        return await self._service.reload()
 
     async def _start(self) -> bool:
         self._starting = task = asyncio.get_running_loop().create_task(self._service.start())

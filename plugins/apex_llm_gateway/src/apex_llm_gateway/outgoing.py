@@ -16,6 +16,7 @@ from apex_llm_gateway.replies import error_reply
 #: Seconds after which a stream lets others have their turn.
 _SLICE = 0.003
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
 _END = b"0\r\n\r\n"
 
 
@@ -27,6 +28,8 @@ class Line(Protocol):
     transport: asyncio.Transport | None
     #: The client takes less than there is.
     writing_paused: bool
+    #: Bytes that were given to the transport; who writes counts.
+    sent: int
 
     @property
     def common(self) -> str:
@@ -43,8 +46,10 @@ def whole(reply: Reply, method: str, version: tuple[int, int], common: str, *, k
         ValueError: as `head`.
     """
     body = reply.body
+    # Of what a client has already, a length would be that of the whole.
+    length = "" if reply.status == _NOT_MODIFIED else f"Content-Length: {len(body)}\r\n"
     start = head(reply.status, reply.headers, reply.content_type, version, common, keep=keep)
-    data = f"{start}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
+    data = f"{start}{length}\r\n".encode("latin-1")
     return data if method == "HEAD" else data + body
 
 
@@ -82,8 +87,10 @@ class Outgoing:
         """Send all pieces; return whether the connection can go on."""
         reply, connection = self._reply, self._connection
         loop = connection.loop
+        left = True
         try:
             if self._message.method == "HEAD":
+                left = False
                 self._write(b"")
                 return self._keep
             async with aclosing(reply.pieces):
@@ -97,20 +104,29 @@ class Outgoing:
                         # An upstream that never lets us wait must not keep all others waiting.
                         others = now
                         await asyncio.sleep(0)
+            left = False
         except ConnectionError:
             raise
         except Exception as error:
+            left = False
             return self._failed(error)
         finally:
             await reply.pieces.aclose()
             if reply.ended is not None:
-                reply.ended()
+                reply.ended(left)
         self._end()
         return self._keep
 
     def check(self, now: float, silence: float) -> None:
         """Send a comment when nothing was sent for *silence* seconds."""
-        if now - self._last >= silence and self._reply.keep_alive and not self._connection.writing_paused:
+        transport = self._connection.transport
+        if (
+            now - self._last >= silence
+            and self._reply.keep_alive
+            and not self._connection.writing_paused
+            and transport is not None
+            and not transport.is_closing()
+        ):
             self._last = now
             self._write(self._reply.keep_alive)
 
@@ -120,9 +136,9 @@ class Outgoing:
             answer = error_reply(error) if reply.refuse is None else reply.refuse(error)
             if connection.transport is not None:
                 message = self._message
-                connection.transport.write(
-                    whole(answer, message.method, message.version, connection.common, keep=self._keep)
-                )
+                data = whole(answer, message.method, message.version, connection.common, keep=self._keep)
+                connection.sent += len(data)
+                connection.transport.write(data)
             return self._keep
         if reply.farewell is None:
             if connection.transport is not None:
@@ -133,7 +149,8 @@ class Outgoing:
         return self._keep
 
     def _write(self, piece: bytes) -> None:
-        transport = self._connection.transport
+        connection = self._connection
+        transport = connection.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client hung up")
         data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked and piece else piece
@@ -145,18 +162,21 @@ class Outgoing:
                 reply.headers(),
                 reply.content_type,
                 self._message.version,
-                self._connection.common,
+                connection.common,
                 keep=self._keep,
             )
             start += "Transfer-Encoding: chunked\r\n\r\n" if self._chunked else "\r\n"
             data = start.encode("latin-1") + data
+        connection.sent += len(data)
         transport.write(data)
 
     def _end(self) -> None:
         if not self._begun:
             self._write(b"")
-        if self._chunked and self._connection.transport is not None:
-            self._connection.transport.write(_END)
+        connection = self._connection
+        if self._chunked and connection.transport is not None:
+            connection.sent += len(_END)
+            connection.transport.write(_END)
 
 
 __all__ = ["Line", "Outgoing", "head", "whole"]

@@ -103,7 +103,7 @@ def _of_requests(series: Sequence[Mapping[str, Any]]) -> Iterator[_Family]:
     yield _Family(
         "apex_llm_cost_unknown_total",
         "counter",
-        "Successful requests whose cost is not known.",
+        "Requests that were answered, or left in the middle, whose cost is not known.",
         [(labels, tally.cost_unknown) for labels, tally in tallies],
     )
 

@@ -95,7 +95,7 @@ class Service:
             self.settings = settings = settings_of(manager.config, self._overrides)
             ring = await load_keys(settings, manager.resolve_secret, file=file)
             check_open(ring, settings.host, file=file)
-            self.gateway = gateway = Gateway(manager, settings, ring, worker=self._worker)
+            self.gateway = gateway = Gateway(manager, settings, ring, worker=self._worker, say=self._tell)
             gateway.backend = LocalBackend(gateway, reread=self._reread)
             stack.push_async_callback(gateway.stop)
             await gateway.start()
@@ -115,11 +115,10 @@ class Service:
     async def reload(self) -> bool:
         """Read the configuration again; tell whether all of it, the keys too, is in force now."""
         try:
-            await self.manager.reload()
-        except Exception as error:
-            self._reject(error, "the configuration cannot be used, the old one stays in force")
+            await self._reread()
+        except Exception:
             return False
-        return await self._refusal_of_keys() is None
+        return True
 
     async def stop(self, *, linger: float = 0.0, hurry: asyncio.Event | None = None) -> int:
         """Be no longer ready, accept no more, let requests under way finish, end.
@@ -136,7 +135,7 @@ class Service:
         if linger:
             self._tell(f"not ready any more, and still answering for {linger:g} seconds")
             await _until(hurry, asyncio.sleep(linger))
-        under_way = self.gateway.activity.live_count
+        under_way = self.gateway.activity.live_count + self.server.unsent
         if under_way and not hurry.is_set():
             requests = f"{under_way} request{'s' if under_way > 1 else ''} under way"
             self._tell(f"{requests} may take {self.settings.shutdown_timeout:g} seconds more; another signal ends them")
@@ -149,15 +148,16 @@ class Service:
         return ended
 
     async def _reread(self) -> None:
-        """Read the configuration again for an administrator, who is told what `reload` tells whoever runs the gateway."""
-        await self.manager.reload()
-        refusal = await self._refusal_of_keys()
+        """Read the configuration again; what cannot be used is told to whoever runs the gateway, and raised."""
+        try:
+            await self.manager.reload()
+        except Exception as error:
+            self._reject(error, "the configuration cannot be used, the old one stays in force")
+            raise
+        # The reload was announced before it returned.
+        refusal = None if self._rekeying is None else await asyncio.shield(self._rekeying)
         if refusal is not None:
             raise refusal
-
-    async def _refusal_of_keys(self) -> ConfigurationError | None:
-        # The reload was announced before it returned.
-        return None if self._rekeying is None else await asyncio.shield(self._rekeying)
 
     def _bounded(self, settings: GatewaySettings) -> GatewaySettings:
         room = room_for(settings.max_connections)

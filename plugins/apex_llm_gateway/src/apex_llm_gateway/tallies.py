@@ -37,7 +37,7 @@ class Tally:
         self.cached_tokens = 0
         #: Of those whose cost is known.
         self.cost = 0.0
-        #: Successful requests whose cost is not known.
+        #: Requests that a provider may charge for, and nobody knows how much.
         self.cost_unknown = 0
 
     @classmethod
@@ -67,7 +67,8 @@ class Tally:
             self.cached_tokens += usage.cached_tokens
         if event.cost is not None:
             self.cost += event.cost
-        elif outcome == "ok":
+        elif outcome == "ok" or event.time_to_first_chunk is not None or (outcome == "cancelled" and event.attempts):
+            # Who leaves, or is left in the middle, may have to pay all the same.
             self.cost_unknown += 1
 
     def fold(self, other: Tally) -> None:

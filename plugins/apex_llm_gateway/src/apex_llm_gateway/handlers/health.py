@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Protocol
 
 from apex_llm_core.manager import LLMProviderManager
@@ -22,12 +21,24 @@ class HealthWatch:
     Args:
         manager: asks the providers.
         interval: seconds between the end of a check and the begin of the next; 0: none are made.
+        failed: takes why a check failed as a whole; of several in a row the first.
+        tell: takes one line when a provider becomes unavailable, and when it is back.
         wall: unix seconds.
     """
 
-    def __init__(self, manager: LLMProviderManager, interval: float, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        manager: LLMProviderManager,
+        interval: float,
+        *,
+        failed: Callable[[Exception], None],
+        tell: Callable[[str], None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._manager = manager
         self._interval = interval
+        self._failed = failed
+        self._tell = tell
         self._wall = wall
         self._task: asyncio.Task[None] | None = None
         self._statuses: Mapping[str, HealthStatus] = {}
@@ -56,12 +67,33 @@ class HealthWatch:
             await asyncio.wait((task,))
 
     async def _watch(self) -> None:
+        failed = False
         while True:
             # A manager that cannot be asked now may be asked again later; until then the last answers stand.
-            with suppress(Exception):
-                self._statuses = await self._manager.get_health()
+            try:
+                found = await self._manager.get_health()
+            except Exception as error:
+                if not failed:
+                    self._failed(error)
+                failed = True
+            else:
+                failed = False
+                self._tell_changes(found)
+                self._statuses = found
                 self._checked = self._wall()
             await asyncio.sleep(self._interval)
+
+    def _tell_changes(self, found: Mapping[str, HealthStatus]) -> None:
+        for name, status in found.items():
+            before = self._statuses.get(name)
+            was = before is not None and before.status is HealthState.UNAVAILABLE
+            now = status.status is HealthState.UNAVAILABLE
+            if now and not was:
+                # The provider's words, which are not to steer anybody's terminal.
+                reason = " ".join("".join(char if char.isprintable() else " " for char in status.message).split())
+                self._tell(f"provider {name!r} is unavailable{': ' if reason else ''}{reason}")
+            elif was and not now:
+                self._tell(f"provider {name!r} is no longer unavailable")
 
 
 class House(Protocol):

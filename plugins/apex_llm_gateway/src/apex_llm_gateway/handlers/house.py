@@ -30,7 +30,7 @@ class House(Protocol):
         """When the gateway began, in unix seconds."""
 
     def permit(self, key: Key, model: str, provider: str | None) -> None:
-        """Raise `HttpError` (403) when *key* may not use the model, or choose the provider."""
+        """Raise `HttpError` when *key* may not use the model, or choose the provider (403), or that has none such (404)."""
 
 
 __all__ = ["House"]

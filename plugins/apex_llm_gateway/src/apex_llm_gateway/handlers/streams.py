@@ -34,7 +34,7 @@ def stream_reply(house: House, call: Call, asked: ChatRequest | CompletionReques
         headers=partial(_headers, streams[0], call.id),
         refuse=partial(error_reply, request_id=call.id),
         farewell=partial(event_bytes, request_id=call.id),
-        ended=partial(house.activity.end, call.id),
+        ended=lambda _left: house.activity.end(call.id),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any
 
 import attrs
 
@@ -18,8 +18,6 @@ class ImageRequest:
 
     prompt: str
     options: ImageGenerationOptions
-    #: A wish only, and not the provider's business: models give either the one or the other.
-    response_format: Literal["url", "b64_json"] | None = None
 
 
 #: Those that OpenAI's API has, and `seed`, with what becomes of them.
@@ -56,8 +54,9 @@ def read_image(document: Any, rules: Rules) -> ImageRequest:
         del found["size"]
     wish = body.get("response_format")
     if wish is not None:
-        wish = cast("Literal['url', 'b64_json']", fields.word(wish, "response_format", ("url", "b64_json")))
-    return ImageRequest(prompt=prompt, options=built(ImageGenerationOptions, found), response_format=wish)
+        # A wish only, and not the provider's business: models give either the one or the other.
+        fields.word(wish, "response_format", ("url", "b64_json"))
+    return ImageRequest(prompt=prompt, options=built(ImageGenerationOptions, found))
 
 
 __all__ = ["PARAMETERS", "ImageRequest", "read_image"]

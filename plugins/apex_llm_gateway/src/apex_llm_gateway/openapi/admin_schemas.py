@@ -27,7 +27,7 @@ _SECONDS = described(AMOUNT, "Seconds.")
 _TIME = described(NUMBER, "Unix seconds.")
 _SHARE: Schema = {**NUMBER, "minimum": 0, "maximum": 1}
 _COST = described(AMOUNT, "Of the requests whose price is known.")
-_UNKNOWN_COST = described(COUNT, "Requests whose cost is not known.")
+_UNKNOWN_COST = described(COUNT, "Requests that were answered, or left in the middle, whose cost is not known.")
 _HEALTH = words("healthy", "degraded", "unavailable", "unknown")
 _OPERATION = words("chat", "text", "embed", "image")
 _AMOUNT = members({"limit": AMOUNT, "used": AMOUNT, "remaining": AMOUNT})
@@ -154,7 +154,7 @@ _DECISION = members(
         "request_id": TEXT,
         "operation": _OPERATION,
         "model": described(TEXT, "That was asked for."),
-        "at": described(NUMBER, "Unix seconds; of an explanation, seconds of the gateway's own clock."),
+        "at": described(NUMBER, "Unix seconds."),
         "needs": described(items(TEXT), "Capabilities."),
         "stream": FLAG,
         "estimated_prompt_tokens": nullable(COUNT),

@@ -112,7 +112,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             summary="Tell whether requests should be sent here",
             access="open",
             gives="Readiness",
-            also={503: "It is starting, or stopping."},
+            also={503: "It is stopping."},
         ),
         ("GET", "/metrics"): Described(summary="Give metrics to Prometheus", access="metrics", gives=PROMETHEUS),
         ("GET", "/openapi.json"): Described(summary="Give this document", access="open", gives="Document"),
@@ -134,7 +134,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             access="admin",
             takes="BreakerMove",
             gives="Moved",
-            errors=(404,),
+            errors=(404, 503),
         ),
         ("GET", "/admin/decisions"): Described(
             summary="Tell where the last requests went, and why",
@@ -154,7 +154,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             errors=(404,),
         ),
         ("POST", "/admin/reload"): Described(
-            summary="Read the configuration again", access="admin", gives="Reloaded", errors=(400,)
+            summary="Read the configuration again", access="admin", gives="Reloaded", errors=(400, 503)
         ),
     }
 )

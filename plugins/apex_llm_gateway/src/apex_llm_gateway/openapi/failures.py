@@ -44,7 +44,7 @@ CODES: Mapping[int, tuple[str | None, ...]] = MappingProxyType(
         500: ("internal_error", "unknown_error"),
         501: ("unsupported_encoding",),
         502: ("bad_upstream_answer",),
-        503: ("service_unavailable",),
+        503: ("service_unavailable", "worker_failed"),
         504: ("timeout",),
     }
 )
@@ -62,7 +62,7 @@ _TITLES: Mapping[int, str] = MappingProxyType(
         500: "A defect here, or an error of the provider's that nobody knows.",
         501: "The body is in a Transfer-Encoding that is not read here.",
         502: "What the provider answered is broken.",
-        503: "No provider can answer now.",
+        503: "No provider can answer now, or another worker did not do what was ordered.",
         504: "No provider answered in time.",
     }
 )

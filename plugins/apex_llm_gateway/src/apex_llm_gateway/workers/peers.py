@@ -25,8 +25,10 @@ from apex_llm_gateway.snapshots import Snapshot
 from apex_llm_gateway.state import Backend
 from apex_llm_gateway.workers.sockets import worker_socket
 
-#: Seconds for an answer about what is, and for one that may have to read configuration and secrets.
-_SOON, _LATER = 1.0, 60.0
+#: Seconds for an answer about what is, for doing what was ordered, and for reading configuration and secrets.
+_SOON, _ORDERED, _LATER = 1.0, 5.0, 60.0
+#: What comes of a worker that hangs, ends, or does not say what was asked.
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 #: States of breakers that somebody wanted, and what brings them about.
 _WANTED: Mapping[str, BreakerAction] = {"forced_open": "isolate", "metrics_only": "watch", "disabled": "disable"}
 
@@ -84,7 +86,7 @@ class Peers:
     async def snapshots(self) -> list[Snapshot]:
         """Return what each worker that answers tells of itself, this one first."""
         own, *others = await asyncio.gather(
-            self._local.snapshots(), *(self._ask(path, "GET", "/peer/snapshot", _SOON) for path in self._others)
+            self._local.snapshots(), *(self._ask(path, "/peer/snapshot") for path in self._others)
         )
         return [*own, *(snapshot for answer in others if answer is not None for snapshot in answer["snapshots"])]
 
@@ -94,12 +96,17 @@ class Peers:
         Raises:
             InvalidRequestError: there is no such action.
             ModelNotFoundError: there is no such breaker.
+            HttpError: another worker may not have moved its own (503).
         """
         moved = await self._local.move_breaker(provider, model, action)
         order = {"provider": provider, "model": model, "action": action}
-        answers = await asyncio.gather(
-            *(self._ask(path, "POST", "/peer/breakers", _SOON, order) for path in self._others)
+        # All are asked, even where one fails.
+        answers: list[Any] = await asyncio.gather(
+            *(self._order(path, "/peer/breakers", _ORDERED, order) for path in self._others), return_exceptions=True
         )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
         return moved + sum(int(answer["moved"]) for answer in answers if answer is not None)
 
     async def reload(self) -> None:
@@ -108,33 +115,58 @@ class Peers:
         Raises:
             ConfigurationError: one cannot use it; those after it were not asked.
             PluginError: as before.
+            HttpError: one may not have read it (503); those after it were not asked.
         """
         await self._local.reload()
         for path in self._others:
-            answer = await self._ask(path, "POST", "/peer/reload", _LATER)
+            answer = await self._order(path, "/peer/reload", _LATER)
             if answer is not None and answer["refused"] is not None:
                 raise ConfigurationError(answer["refused"])
 
-    async def _ask(self, path: Path, method: str, target: str, seconds: float, body: Any = None) -> Any:
-        """Return the answer of the worker at *path*, None when there is none."""
+    async def _order(self, path: Path, target: str, seconds: float, body: Any = None) -> Any:
+        """Let the worker at *path* do something, and return its answer; None: it is not there, or has nothing to do it with.
+
+        Raises:
+            HttpError: whether it was done is unknown.
+        """
+        try:
+            status, answer = await self._talk(path, "POST", target, seconds, body)
+        except aiohttp.ClientConnectorError:
+            # One that starts later reads the configuration then, and takes over the breakers of the others.
+            return None
+        except _FAILURES:
+            status, answer = 0, None
+        if status not in {200, 404}:
+            raise HttpError(
+                503,
+                f"{path.stem} did not answer as it should, and may go on as before; this one has done it. Ask again",
+                code="worker_failed",
+                headers={"Retry-After": "1"},
+            )
+        return answer if status == 200 else None
+
+    async def _ask(self, path: Path, target: str) -> Any:
+        """Return the answer of the worker at *path*, None when there is none in time."""
+        try:
+            status, answer = await self._talk(path, "GET", target, _SOON)
+        except _FAILURES:
+            return None
+        return answer if status == 200 else None
+
+    async def _talk(self, path: Path, method: str, target: str, seconds: float, body: Any = None) -> tuple[int, Any]:
         # A connection of its own: one that is kept may lead to a worker that was replaced.
         connector = aiohttp.UnixConnector(str(path), force_close=True)
         timeout = aiohttp.ClientTimeout(total=seconds)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.request(
-                    method, f"http://worker{target}", data=None if body is None else encode(body)
-                ) as answer,
-            ):
-                return decode(await answer.read()) if answer.status == 200 else None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            return None
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.request(method, f"http://worker{target}", data=None if body is None else encode(body)) as answer,
+        ):
+            return answer.status, decode(await answer.read())
 
     async def _take_over(self) -> None:
         """Move breakers as they were moved by hand before this worker took another's place."""
         for path in self._others:
-            answer = await self._ask(path, "GET", "/peer/snapshot", _SOON)
+            answer = await self._ask(path, "/peer/snapshot")
             if answer is not None:
                 for breaker in answer["snapshots"][0]["breakers"]:
                     action = _WANTED.get(breaker["state"]) if breaker["reason"] == "by hand" else None

@@ -129,6 +129,8 @@ class Supervisor:
             if facts is not None and not self._stopping.is_set():
                 self._serving = True
                 announce(facts)
+                if self._roll_again:
+                    self.reload()
             await self._stopping.wait()
         finally:
             self._stopping.set()
@@ -145,9 +147,9 @@ class Supervisor:
 
     def reload(self) -> None:
         """Let one worker after the other read the configuration again; when one cannot use it, the rest keep theirs."""
-        if self._rolling is not None and not self._rolling.done():
+        if not self._serving or (self._rolling is not None and not self._rolling.done()):
             self._roll_again = True
-        elif self._serving:
+        else:
             self._rolling = asyncio.get_running_loop().create_task(self._roll())
 
     # -- one worker ----------------------------------------------------------------------------------------------------
@@ -208,7 +210,6 @@ class Supervisor:
                 # Documents on our standard output are our own.
                 stdout=sys.stderr.fileno(),
             )
-        self._restarts.began(index)
         self._workers[index] = worker = _Worker(index, process, await Line.over(ours))
         if self._stopping.is_set():
             # The others were told before it was there.
@@ -235,8 +236,8 @@ class Supervisor:
             self._roll_again = False
             for index in sorted(self._workers):
                 worker = self._workers.get(index)
-                # One that starts just now reads the new configuration anyway.
-                if worker is None or not worker.ready.done() or self._stopping.is_set():
+                # Those that are not there yet will read the new configuration.
+                if worker is None or self._stopping.is_set():
                     continue
                 if not await self._reload_one(worker):
                     self._tell(f"worker {index} did not take the configuration; those after it were not asked")
@@ -245,6 +246,9 @@ class Supervisor:
                 return
 
     async def _reload_one(self, worker: _Worker) -> bool:
+        # One that starts just now may have read the old configuration, and is not to be left with it.
+        if await asyncio.shield(worker.ready) is None:
+            return True
         worker.reloaded = asyncio.get_running_loop().create_future()
         worker.line.send("reload")
         try:

@@ -76,11 +76,18 @@ async def work(plan: Plan) -> int:
     # Others may send it repeatedly; only the supervisor knows how impatient somebody is.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lifecycle.drain)
 
+    def tell_outcome(reloading: asyncio.Task[bool]) -> None:
+        line.send({"reloaded": not reloading.cancelled() and reloading.exception() is None and reloading.result()})
+
     async def obey() -> None:
         while (order := await line.receive()) is not None:
             if order == "reload":
                 reloading = lifecycle.reload()
-                line.send({"reloaded": reloading is not None and await reloading})
+                # Not awaited: what is to end must hear it meanwhile.
+                if reloading is None:
+                    line.send({"reloaded": False})
+                else:
+                    reloading.add_done_callback(tell_outcome)
             elif order == "hurry":
                 lifecycle.hurry()
             else:
