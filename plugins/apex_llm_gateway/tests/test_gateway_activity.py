@@ -185,6 +185,20 @@ class TestSeries:
             (FURTHER, 200)
         }
 
+    def test_names_that_nobody_serves_take_no_place(self):
+        watched = Watched(known=lambda model: model.startswith("real"))
+        for number in range(1200):
+            watched.finish(model=f"nonsense-{number}", provider=None, outcome="model_not_found_error")
+        watched.finish(model="real-1", provider=None, outcome="rate_limit_error")
+        for number in range(1200):
+            watched.finish(model=f"unlisted-{number}")
+        watched.finish(model="real-2")
+        found = {(entry["provider"], entry["model"]): entry["tally"]["requests"] for entry in watched.snapshot["series"]}
+        assert found[None, FURTHER] == 1200
+        assert found[None, "real-1"] == found["azure", "real-2"] == 1
+        assert found["azure", FURTHER] == 202
+        assert len(found) == 1002
+
     @given(
         st.lists(
             st.tuples(

@@ -125,7 +125,7 @@ def scraped(work, settings=None, worker=None):
         async with LLMProviderManager(CONFIG, clock=clock) as manager:
             house = SimpleNamespace(
                 manager=manager,
-                activity=Activity(clock=clock, wall=lambda: clock() + 1e9),
+                activity=Activity(clock=clock, wall=lambda: clock() + 1e9, known={"small", "bad"}.__contains__),
                 watch=SimpleNamespace(statuses={}, checked=None),
                 ring=SimpleNamespace(open=False),
                 worker=worker or WorkerFacts(started=5.0),
@@ -254,7 +254,7 @@ def test_several_processes_have_series_of_their_own():
 
 
 def process(index, events):
-    activity = Activity(clock=FakeClock(), wall=FakeClock())
+    activity = Activity(clock=FakeClock(), wall=FakeClock(), known=lambda _model: True)
     for event in events:
         activity.observe(event)
     return {

@@ -76,15 +76,23 @@ class Activity:
     Args:
         clock: monotonic seconds.
         wall: unix seconds.
+        known: whether the configuration has a model of that name, so that it is always counted apart.
         keep: seconds of the recent past that are kept in buckets.
         step: seconds in a bucket.
     """
 
     def __init__(
-        self, *, clock: Callable[[], float], wall: Callable[[], float], keep: float = 600.0, step: float = 5.0
+        self,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        known: Callable[[str], bool] = lambda _model: False,
+        keep: float = 600.0,
+        step: float = 5.0,
     ) -> None:
         self._clock = clock
         self._wall = wall
+        self._known = known
         self.step = step
         self._most_buckets = max(1, round(keep / step))
         #: By the number of steps since 1970, so that those of several processes cover the same seconds.
@@ -200,7 +208,9 @@ class Activity:
     def _series_of(self, operation: str, provider: str | None, model: str) -> Series:
         found = self._series.get((operation, provider, model))
         if found is None:
-            model = model if len(self._series) < _MOST_SERIES else FURTHER
+            # Names that no provider was asked for are inventions, and must not take the places of those that exist.
+            if not self._known(model) and (provider is None or len(self._series) >= _MOST_SERIES):
+                model = FURTHER
             found = self._series.setdefault((operation, provider, model), Series())
         return found
 

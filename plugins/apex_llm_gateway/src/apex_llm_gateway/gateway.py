@@ -66,7 +66,7 @@ class Gateway:
         self.clock = clock
         self._say = say
         self.created = int(time.time())
-        self.activity = Activity(clock=clock, wall=time.time)
+        self.activity = Activity(clock=clock, wall=time.time, known=self._lists)
         self.watch = HealthWatch(
             manager, settings.health_interval, failed=partial(self._tell, doing="checking health"), tell=say
         )
@@ -146,6 +146,9 @@ class Gateway:
                     "GET /v1/models lists them",
                     code="model_not_found",
                 )
+
+    def _lists(self, model: str) -> bool:
+        return any(model in handle.candidates for handle in self.manager.providers)
 
     def place(self, model: str) -> tuple[str | None, str]:
         """Part "provider/model" into both; a model whose own name has a slash stays whole."""

@@ -1,7 +1,7 @@
 """Metrics in Prometheus' text format 0.0.4.
 
-Labels are bounded: operations, routes, providers, limits and error types are configured or fixed, models become ``*`` after a
-thousand. Users and keys are no labels.
+Labels are bounded: operations, routes, providers, limits and error types are configured or fixed; models that are not configured
+become ``*`` when no provider was asked for them, or after a thousand. Users and keys are no labels.
 
 Where several processes serve, each has its own series, with the label `worker`: in sums, a process that is started anew, or
 is too busy to answer, would make counters go back.
