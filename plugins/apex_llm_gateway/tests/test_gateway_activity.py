@@ -193,7 +193,9 @@ class TestSeries:
         for number in range(1200):
             watched.finish(model=f"unlisted-{number}")
         watched.finish(model="real-2")
-        found = {(entry["provider"], entry["model"]): entry["tally"]["requests"] for entry in watched.snapshot["series"]}
+        found = {
+            (entry["provider"], entry["model"]): entry["tally"]["requests"] for entry in watched.snapshot["series"]
+        }
         assert found[None, FURTHER] == 1200
         assert found[None, "real-1"] == found["azure", "real-2"] == 1
         assert found["azure", FURTHER] == 202

@@ -27,6 +27,8 @@ from hypothesis import strategies as st
         ("hunter2hunter2hunter2", "few characters"),
         ("admin-key-admin-key", "few characters"),
         ("secret-secret-secret", "few characters"),
+        ("sk-1234123412341234", "few characters"),
+        ("my-team-key-abcabcabc", "few characters"),
         ("qwertyuiopasdfghjkl", "row"),
         ("zyxwvutsrqponmlkjihg", "row"),
         ("0123456789012345", "row"),
@@ -34,6 +36,8 @@ from hypothesis import strategies as st
         ("changeme12345678", "words"),
         ("password12345678", "words"),
         ("my-secret-admin-key", "words"),
+        ("litellm-master-key", "words"),
+        ("change-me-please-2026", "words"),
         ("please-insert-your-token-here", "words"),
         ("correct horse battery", "a space"),
         ("a1B2c3D4\te5F6g7H8", "a control character"),
@@ -54,8 +58,20 @@ def test_what_somebody_made_is_taken(key):
     assert not is_guessable(key)
 
 
-@pytest.mark.parametrize("key", ["test-key-0123456789abcdef", "apex-1234567890123456", "user-key-abcdefghijkl"])
-def test_a_label_with_a_row_is_taken_with_a_warning(key):
+@pytest.mark.parametrize(
+    "key",
+    [
+        "test-key-0123456789abcdef",
+        "apex-1234567890123456",
+        "user-key-abcdefghijkl",
+        "sk-qwertyuiopasdfgh",
+        "my-gateway-key-1",
+        "company-gateway-2026",
+        "AcmeCorpGateway1",
+        "my-gateway-key-77",
+    ],
+)
+def test_a_label_with_a_row_or_a_number_is_taken_with_a_warning(key):
     assert refusal(key) is None
     assert is_guessable(key)
 

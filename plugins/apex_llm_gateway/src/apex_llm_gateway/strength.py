@@ -80,11 +80,17 @@ _PLACEHOLDERS = (
     "please|your|here|todo|foobar|foo|bar|baz|dummy|master|hello|world|iloveyou"
 )
 #: Words that name a key, and say nothing of the rest.
-_LABELS = "testing|test|secret|token|gateway|service|client|admin|user|apex|proj|demo|auth|api|key|llm|dev|prod|local|sk|my|the|me"
+_LABELS = (
+    "testing|test|secret|token|gateway|service|server|client|admin|user|team|company|corp|acme|litellm|portkey|openai|apex|"
+    "proj|demo|auth|prod|local|api|key|llm|dev|app|sk|my|the|me"
+)
 _WORDS = re.compile(rf"(?P<placeholder>{_PLACEHOLDERS})|{_LABELS}")
+#: What tells keys of different makers apart, and nothing else.
+_PREFIX = re.compile(rf"^(?:{_LABELS})+")
 #: Rows in which neighbours follow each other.
 _ROWS = ("01234567890", "0123456789abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "90abcdef")
 _SHORTEST_ROW = 4
+_LONGEST_NUMBER = 4
 
 
 def refusal(key: str) -> str | None:
@@ -96,23 +102,24 @@ def refusal(key: str) -> str | None:
     if any(not "!" <= character <= "~" for character in key):
         return "contains a space, a control character or one outside of ASCII, which headers do not carry"
     plain = _plain(key)
+    unlabelled = _PREFIX.sub("", plain)
     if plain in _well_known_plain():
         return "is a well-known example"
-    if len(set(key.lower())) < _FEWEST_DIFFERENT or _repeats(plain):
+    if len(set(key.lower())) < _FEWEST_DIFFERENT or any(map(_repeats, (plain, unlabelled))):
         return "repeats the same few characters"
     words, rows, rest = _taken_apart(plain)
-    if rest:
+    if _says_something(rest):
         return None
     if not words:
-        return "is a row of neighbouring characters"
-    if not rows or "placeholder" in words:
+        return "is a row of neighbouring characters" if not rest else None
+    if "placeholder" in words or (not rows and not rest):
         return "consists of words of examples"
     return None
 
 
 def is_guessable(key: str) -> bool:
-    """Tell whether an acceptable *key* is a label with a row of neighbouring characters, and deserves a warning."""
-    return not _taken_apart(_plain(key))[2]
+    """Tell whether an acceptable *key* is labels with a row of neighbours or a short number, and deserves a warning."""
+    return not _says_something(_taken_apart(_plain(key))[2])
 
 
 def is_known_digest(digest: bytes) -> bool:
@@ -124,9 +131,15 @@ def _plain(key: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", key.lower())
 
 
+def _says_something(rest: str) -> bool:
+    """Tell whether what is left without words and rows is more than a year or a number behind a name."""
+    return bool(rest) and not (rest.isdigit() and len(rest) <= _LONGEST_NUMBER)
+
+
 def _repeats(plain: str) -> bool:
     """Tell whether *plain* is a unit shorter than half a key again and again, the last time perhaps not whole."""
-    return any(plain == (plain[:size] * len(plain))[: len(plain)] for size in range(1, SHORTEST // 2 + 1))
+    sizes = range(1, min(SHORTEST, len(plain)) // 2 + 1)
+    return len(plain) > _LONGEST_NUMBER and any(plain == (plain[:size] * len(plain))[: len(plain)] for size in sizes)
 
 
 def _taken_apart(plain: str) -> tuple[frozenset[str], bool, str]:
