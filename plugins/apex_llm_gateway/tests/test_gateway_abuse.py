@@ -20,24 +20,22 @@ from hypothesis import strategies as st
 
 from apex_llm_core.models.events import RequestFinished
 
-#: The gateway looks after its connections once a second.
-SWEEP = 1.0
-#: Seconds that a connection may take to be closed once its time is over.
-SLACK = 2 * SWEEP + 1.0
-LIMITS = {
-    "header_timeout": 0.3,
-    "body_timeout": 0.3,
-    "idle_timeout": 2.0,
-    "write_timeout": 1.0,
-    "keep_alive": 0.2,
-    "max_body_bytes": 2_000_000,
-    "max_header_bytes": 8192,
-}
+#: Seconds that a connection may take to be closed: far more than it should, less than the limits that would close it otherwise.
+PATIENCE = 8.0
+SIZES = {"max_body_bytes": 2_000_000, "max_header_bytes": 8192}
+#: Of the gateway whose patience is tried; all others have time enough for machines that are busy.
+HASTY = {"header_timeout": 0.3, "body_timeout": 0.3, "idle_timeout": 2.0, "write_timeout": 1.0}
 
 
 @pytest.fixture(scope="module")
 def house(served, tmp_path_factory):
-    with served.Served(tmp_path_factory.mktemp("abused"), gateway=LIMITS) as gateway:
+    with served.Served(tmp_path_factory.mktemp("abused"), gateway={**SIZES, "keep_alive": 0.2}) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def hasty(served, tmp_path_factory):
+    with served.Served(tmp_path_factory.mktemp("hasty"), gateway={**SIZES, **HASTY}) as gateway:
         yield gateway
 
 
@@ -84,7 +82,7 @@ def is_error(answer, status, code=...):
     return code is ... or error["code"] == code
 
 
-def closed(sock, patience=SLACK):
+def closed(sock, patience=PATIENCE):
     """Return whether the other side closes *sock* in time."""
     sock.settimeout(patience)
     try:
@@ -98,45 +96,44 @@ def closed(sock, patience=SLACK):
 
 
 class TestSlowness:
-    def test_a_head_that_does_not_arrive_ends_the_connection(self, house):
-        with closing(house.connect()) as sock:
+    def test_a_head_that_does_not_arrive_ends_the_connection(self, hasty):
+        with closing(hasty.connect()) as sock:
             sock.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Slow: ")
             began = time.monotonic()
             assert closed(sock)
-            assert time.monotonic() - began >= LIMITS["header_timeout"]
+            assert time.monotonic() - began >= HASTY["header_timeout"]
 
-    def test_a_head_that_arrives_byte_by_byte_does_not_gain_time(self, house):
-        with closing(house.connect()) as sock:
+    def test_a_head_that_arrives_byte_by_byte_does_not_gain_time(self, hasty):
+        with closing(hasty.connect()) as sock:
             sock.settimeout(0.05)
             began = time.monotonic()
             with pytest.raises(ConnectionError):  # noqa: PT012 - one long conversation
                 sock.sendall(b"GET /health/live HTTP/1.1\r\n")
-                while time.monotonic() - began < 3 * SLACK:
+                while time.monotonic() - began < PATIENCE:
                     sock.sendall(b"X-A: b\r\n")
                     try:
                         if not sock.recv(1):
                             raise ConnectionResetError
                     except TimeoutError:
                         continue
-            assert time.monotonic() - began < SLACK
 
-    def test_a_body_that_does_not_arrive_is_told(self, house, served):
-        with closing(house.connect()) as sock, served.answers(sock) as answers:
+    def test_a_body_that_does_not_arrive_is_told(self, hasty, served):
+        with closing(hasty.connect()) as sock, served.answers(sock) as answers:
             sock.sendall(served.head("POST", "/v1/chat/completions", "Content-Length: 100") + b'{"model":')
             assert is_error(answers.next(), 408, "request_timeout")
-            assert closed(sock, SLACK + 3)
+            assert closed(sock)
 
-    def test_a_connection_on_which_nothing_happens_is_closed(self, house):
-        with closing(house.connect()) as sock:
-            assert closed(sock, LIMITS["idle_timeout"] + SLACK)
+    def test_a_connection_on_which_nothing_happens_is_closed(self, hasty):
+        with closing(hasty.connect()) as sock:
+            assert closed(sock)
 
-    def test_a_client_that_never_reads_its_stream_is_left(self, house, served):
+    def test_a_client_that_never_reads_its_stream_is_left(self, hasty, served):
         body = served.chat("word " * 60_000, "mock-large", stream=True)
         with closing(socket.socket()) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            sock.connect(house.address)
+            sock.connect(hasty.address)
             sock.sendall(served.post(body, "x-request-id: never-reads"))
-            finished = house.event(_finished("never-reads"))
+            finished = hasty.event(_finished("never-reads"))
         assert finished.outcome == "cancelled"
 
     def test_a_client_that_reads_slowly_is_served(self, house, served):
@@ -272,10 +269,9 @@ class TestBodies:
         assert answer.status == 200
 
     def test_that_end_early_are_not_answered_as_whole(self, send, served):
-        found = send(
-            served.head("POST", "/v1/chat/completions", "Content-Length: 100") + b'{"model": "mock-small"}', end=True
-        )
-        assert not found or is_error(found[0], {400, 408})
+        data = served.head("POST", "/v1/chat/completions", "Content-Length: 100") + b'{"model": "mock-small"}'
+        # Who sends no more in the middle has gone: there is nobody to answer.
+        assert send(data, end=True) == []
 
     def test_of_other_content_types_are_read_all_the_same(self, send, served):
         raw = json.dumps(served.chat()).encode()
@@ -325,8 +321,8 @@ class TestChunks:
         ids=repr,
     )
     def test_that_are_malformed_are_refused(self, send, served, body):
-        found = send(served.head("POST", "/v1/chat/completions", *CHUNKED) + body, end=True)
-        assert not found or is_error(found[0], 400)
+        (answer,) = send(served.head("POST", "/v1/chat/completions", *CHUNKED) + body)
+        assert is_error(answer, 400)
 
 
 #: Requests whose end is doubtful: what stands behind the first could be taken for another one by some and not by others.
@@ -384,16 +380,16 @@ class TestSmuggling:
 
 class TestHeads:
     def test_of_enormous_fields_are_refused(self, send, served):
-        found = send(served.head("GET", "/v1/models", "X-Big: " + "a" * 20_000), end=True)
-        assert not found or is_error(found[0], {400, 431})
+        found = send(served.head("GET", "/v1/models", "X-Big: " + "a" * 20_000))
+        assert is_error(found[0], {400, 431})
 
     def test_of_enormous_addresses_are_refused(self, send, served):
-        found = send(served.head("GET", "/v1/models/" + "a" * 20_000), end=True)
-        assert not found or is_error(found[0], {400, 414, 431})
+        found = send(served.head("GET", "/v1/models/" + "a" * 20_000))
+        assert is_error(found[0], {400, 414, 431})
 
-    def test_of_ten_thousand_fields_are_refused_or_answered(self, send, served):
-        found = send(served.head("GET", "/v1/models", *(f"X-{number}: b" for number in range(10_000))), end=True)
-        assert not found or found[0].status == 200 or is_error(found[0], {400, 431})
+    def test_of_ten_thousand_fields_are_refused(self, send, served):
+        found = send(served.head("GET", "/v1/models", *(f"X-{number}: b" for number in range(10_000))))
+        assert is_error(found[0], {400, 431})
 
     def test_that_never_end_are_cut(self, house):
         with closing(house.connect()) as sock:
@@ -408,7 +404,6 @@ class TestHeads:
     @pytest.mark.parametrize(
         "data",
         [
-            b"\r\n",
             b"\x00",
             b"hello\r\n\r\n",
             b"GET\r\n\r\n",
@@ -427,8 +422,8 @@ class TestHeads:
         ids=repr,
     )
     def test_that_are_no_http_are_refused(self, send, data):
-        found = send(data, end=True)
-        assert not found or is_error(found[0], {400, 401, 404, 405, 414, 505})
+        (answer,) = send(data)
+        assert is_error(answer, 400)
 
     @pytest.mark.parametrize(
         "data", [b"GET /\r\n\r\n", b"GET /health/live\r\n\r\n", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"], ids=repr
@@ -654,14 +649,14 @@ class TestConnections:
                 sock.sendall(served.head("POST", "/v1/chat/completions", "Content-Length: 100000") + b"{" * 1_000)
         _until(lambda: house.connections() == 0)
 
-    def test_five_hundred_idle_ones_harm_nobody_and_are_closed(self, house, served):
+    def test_five_hundred_idle_ones_harm_nobody_and_are_closed(self, hasty, served):
         with ExitStack() as stack:
-            idle = [stack.enter_context(closing(house.connect())) for _ in range(500)]
-            with closing(house.connect()) as sock, served.answers(sock) as answers:
+            idle = [stack.enter_context(closing(hasty.connect())) for _ in range(500)]
+            with closing(hasty.connect()) as sock, served.answers(sock) as answers:
                 sock.sendall(served.post(served.chat()))
                 assert answers.next().status == 200
-            assert all(closed(sock, LIMITS["idle_timeout"] + SLACK) for sock in idle)
-        _until(lambda: house.connections() == 0)
+            assert all(closed(sock) for sock in idle)
+        _until(lambda: hasty.connections() == 0)
 
     def test_beyond_the_limit_are_closed_at_once(self, served, tmp_path):
         with (
