@@ -111,6 +111,8 @@ def test_unknown_types_name_place_and_nearest(acme):
         ({"routes": [{"strategy": "costs"}]}, "routes[0].strategy", "no strategy called 'costs'"),
         ({"middleware": [{"type": "audit"}]}, "middleware[0].type", "no middleware called 'audit'"),
         ({"state": {"type": "memry"}, "manager": {"cache_enabled": True}}, "state.type", "did you mean 'memory'?"),
+        # Nothing is kept in it, and what is installed besides is no state store.
+        ({"state": {"type": "redis"}}, "state.type", "is installed; valid: memory, sqlite"),
     ],
 )
 def test_other_unknown_plugins(acme, tables, key, what):

@@ -266,8 +266,10 @@ class Generation:
         self._schemes[scheme] = self.loader.hook("secret_scheme", scheme, "apex_resolve_secret")
 
     async def _open_store(self) -> None:
+        state, earlier = self.config.state, self._earlier
+        # Nobody may need it yet, but a name that does not exist is a mistake today.
+        registration = await self.loader.find("state_store", state.type, "state.type")
         if self.config.manager.cache_enabled or self._counts_elsewhere():
-            state, earlier = self.config.state, self._earlier
             if (
                 earlier is not None
                 and state.type == "memory"
@@ -277,7 +279,6 @@ class Generation:
                 # What is in memory is in no other place.
                 self._store, self._borrows = earlier._store, True  # noqa: SLF001 - same class
                 return
-            registration = await self.loader.find("state_store", state.type, "state.type")
             await self.loader.make(registration, state.type, state, state.options, "state.options")
             factory = self.loader.hook("state_store", state.type, "apex_state_store")
             self._store = factory(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -108,13 +109,23 @@ class Loader:
             if distribution is not None:
                 advice = f": pip install {distribution}"
             else:
-                advice = nearest(name, [*installed, *self.registrar.names(kind)])
+                advice = nearest(name, [*await self._offered(kind, installed), *self.registrar.names(kind)])
             raise ConfigurationError(f"no {word} called {name!r} is installed{advice}", file=self.file, key=key)
         await self.load(source)
         found = self.registrar.get(kind, name)
         if found is None:
             raise source.error(f"registers no {word} called {name!r}{nearest(name, self.registrar.names(kind))}")
         return found
+
+    async def _offered(self, kind: Kind, installed: Mapping[str, PluginSource]) -> Iterable[str]:
+        """Return the names of *installed* that may be of *kind*."""
+        if kind in _GROUPS:
+            return installed
+        # An extension may be of any kind, and tells only when it is imported.
+        for source in installed.values():
+            with suppress(ConfigurationError, PluginError):
+                await self.load(source)
+        return ()
 
     async def make(
         self, registration: Registration, name: str, config: Any, options: Mapping[str, Any], key: str

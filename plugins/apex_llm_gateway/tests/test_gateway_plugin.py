@@ -76,6 +76,16 @@ def test_check_is_content_with_what_starts(run, monkeypatch):
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "valid: apex.toml")
 
 
+def test_check_warns_of_keys_for_what_does_not_exist(run, monkeypatch):
+    monkeypatch.setenv("GOOD_HERE", new_key())
+    result = run("config", "check", gateway='api_keys = [{ key = "env:GOOD_HERE", providers = ["mok"] }]')
+    assert result.exit_code == 0
+    assert (
+        result.stderr
+        == "warning: apex.toml: gateway.api_keys[0].providers: there is no provider 'mok'; did you mean 'mock'?\n"
+    )
+
+
 def test_show_has_defaults_and_no_keys(run):
     digest = "0123456789abcdef" * 4
     keys = f'api_keys = ["canary-4711-canary", {{ key = "env:K", user = "alice" }}, {{ key_sha256 = "{digest}" }}]'

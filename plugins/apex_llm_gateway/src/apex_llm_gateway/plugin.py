@@ -21,12 +21,18 @@ async def _check(config: Any, resolve: Callable[[Any], Awaitable[Any]]) -> None:
 
     Raises:
         ConfigurationError: it would not.
+
+    Warns:
+        ConfigurationWarning: a limit, a route or a key concerns nobody, or a key is easy to guess.
     """
     from apex_llm_gateway.configured import file_of, settings_of
     from apex_llm_gateway.keys import check_open, load_keys
+    from apex_llm_gateway.unmatched import warn_of_unmatched
 
     settings, file = settings_of(config), file_of(config)
-    check_open(await load_keys(settings, resolve, file=file), settings.host, file=file)
+    ring = await load_keys(settings, resolve, file=file)
+    check_open(ring, settings.host, file=file)
+    warn_of_unmatched(config, ring.keys, file=file)
 
 
 __all__ = ["apex_register"]

@@ -22,6 +22,7 @@ from apex_llm_gateway.keys import check_open, load_keys
 from apex_llm_gateway.listening import cannot_listen, url_of
 from apex_llm_gateway.settings import GatewaySettings
 from apex_llm_gateway.state import LocalBackend, WorkerFacts
+from apex_llm_gateway.unmatched import warn_of_unmatched
 
 T = TypeVar("T")
 
@@ -95,6 +96,7 @@ class Service:
             self.settings = settings = settings_of(manager.config, self._overrides)
             ring = await load_keys(settings, manager.resolve_secret, file=file)
             check_open(ring, settings.host, file=file)
+            warn_of_unmatched(manager.config, ring.keys, file=file)
             self.gateway = gateway = Gateway(manager, settings, ring, worker=self._worker, say=self._tell)
             gateway.backend = LocalBackend(gateway, reread=self._reread)
             stack.push_async_callback(gateway.stop)
@@ -183,6 +185,7 @@ class Service:
                 ring = await load_keys(settings, self.manager.resolve_secret, file=file_of(config))
                 # Where it listens does not change, so it is that address that must not be open.
                 check_open(ring, self.settings.host, file=file_of(config))
+                warn_of_unmatched(config, ring.keys, file=file_of(config))
             except Exception as error:
                 return ConfigurationError(self._reject(error, "its keys cannot be used, the old ones stay in force"))
             self.gateway.rekey(ring)
