@@ -90,6 +90,8 @@ async def forward(url: str) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     await tell_and_wait(runner.addresses[0][1])
+    await runner.cleanup()
+    await session.close()
 
 
 async def serve(url: str) -> None:
