@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Literal
 
 from apex_llm_core.converters import encode
@@ -54,7 +54,7 @@ def build(
         "openapi": "3.1.0",
         "info": {
             "title": "apex-llm gateway",
-            "version": _version(),
+            "version": version("apex-llm-gateway"),
             "description": "Many LLM providers behind the protocol of OpenAI's API.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -149,13 +149,6 @@ def _event(data: Schema, name: str | None = None) -> Schema:
 def _id(method: str, path: str) -> str:
     words_of_path = path.replace("{", "by_").replace("}", "").replace(".", "_").strip("/").split("/")
     return "_".join((method.lower(), *words_of_path)) if path != "/" else "dashboard"
-
-
-def _version() -> str:
-    try:
-        return version("apex-llm-gateway")
-    except PackageNotFoundError:
-        return "0"
 
 
 __all__ = ["build", "encoded"]
