@@ -12,6 +12,12 @@ from apex_llm_gateway.workers.supervisor import Supervisor
 FACTS = Facts(host="127.0.0.1", port=1, keys=0, providers=1)
 
 
+async def until(condition):
+    """Let all others go on until it is so."""
+    while not condition():  # noqa: ASYNC110 - what it waits for tells nobody
+        await asyncio.sleep(0)
+
+
 class Played:
     """A worker that does as it is told, when the test lets it."""
 
@@ -39,11 +45,9 @@ class Played:
 
     async def reload(self):
         """Answer the reload that was ordered."""
-        while self.reloaded is None:
-            await asyncio.sleep(0)
+        await until(lambda: self.reloaded is not None)
         self.reloaded.set_result(self.takes_configurations)
-        while self.reloaded is not None:
-            await asyncio.sleep(0)
+        await until(lambda: self.reloaded is None)
 
 
 @pytest.fixture
@@ -65,8 +69,7 @@ def supervised(tmp_path, monkeypatch):
             running = asyncio.create_task(supervisor.run(lambda _facts: announced.set()))
 
             async def worker(index):
-                while index not in workers:
-                    await asyncio.sleep(0)
+                await until(lambda: index in workers)
                 return workers[index]
 
             async with asyncio.timeout(20):
@@ -107,8 +110,7 @@ def test_a_reload_during_another_one_is_made_after_it(supervised):
     async def play(supervisor, worker, announced):
         first, second = await serving(worker, announced)
         supervisor.reload()
-        while not first.heard:
-            await asyncio.sleep(0)
+        await until(lambda: first.heard)
         supervisor.reload()
         supervisor.reload()
         for _ in range(2):
@@ -139,8 +141,7 @@ def test_a_stop_during_the_start_and_during_a_reload_reaches_all(supervised):
     async def reloading(supervisor, worker, announced):
         first, _ = await serving(worker, announced)
         supervisor.reload()
-        while not first.heard:
-            await asyncio.sleep(0)
+        await until(lambda: first.heard)
 
     assert supervised(starting) == ([], 0)
     assert supervised(reloading) == ([], 0)
