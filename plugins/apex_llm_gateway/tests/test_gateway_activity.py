@@ -5,7 +5,7 @@ import json
 import pytest
 from apex_llm_gateway.activity import FURTHER, Activity
 from apex_llm_gateway.histograms import Histogram
-from apex_llm_gateway.notable import Journal
+from apex_llm_gateway.notable import RecentEvents
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -384,7 +384,7 @@ class TestEvents:
 
     def test_names_that_callers_make_up_do_not_fill_the_memory(self):
         wall = FakeClock(1_700_000_000.0)
-        journal = Journal(wall)
+        journal = RecentEvents(wall)
         events = [ProviderRegistered(provider=f"made-up-{number}", provider_type="mock") for number in range(3000)]
         for event in events:
             journal.write(event)

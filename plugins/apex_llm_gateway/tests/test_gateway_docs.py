@@ -10,12 +10,12 @@ from pathlib import Path
 
 import attrs
 import pytest
+from apex_llm_gateway.backend import local_snapshot
 from apex_llm_gateway.openai.errors import error_answer
 from apex_llm_gateway.prometheus import render
 from apex_llm_gateway.replies import origin_headers
 from apex_llm_gateway.routes import ROUTES
 from apex_llm_gateway.settings import ApiKeySettings, GatewaySettings
-from apex_llm_gateway.state import local_snapshot
 
 from apex_llm_core import errors
 from apex_llm_core.config import settings_from

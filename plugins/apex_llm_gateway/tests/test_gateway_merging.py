@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from apex_llm_gateway import merging
 from apex_llm_gateway.activity import Activity
+from apex_llm_gateway.backend import LocalBackend, WorkerFacts
 from apex_llm_gateway.merging import merged
 from apex_llm_gateway.snapshots import local_snapshot
-from apex_llm_gateway.state import LocalBackend, WorkerFacts
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 from apex_llm_gateway.activity import Activity
+from apex_llm_gateway.backend import LocalBackend, WorkerFacts
 from apex_llm_gateway.handlers.metrics import metrics
 from apex_llm_gateway.prometheus import CONTENT_TYPE, render
 from apex_llm_gateway.settings import GatewaySettings
-from apex_llm_gateway.state import LocalBackend, WorkerFacts
 from hypothesis import given
 from hypothesis import strategies as st
 

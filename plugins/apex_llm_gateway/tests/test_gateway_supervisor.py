@@ -25,7 +25,7 @@ class Played:
 
     def __init__(self, index):
         self.index = index
-        self.line = self
+        self.channel = self
         self.heard = []
         self.ready = asyncio.get_running_loop().create_future()
         self.reloaded = None

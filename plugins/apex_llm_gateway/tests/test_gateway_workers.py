@@ -9,7 +9,7 @@ import pytest
 from apex_llm_gateway.listening import cannot_listen, is_everywhere, url_of
 from apex_llm_gateway.serving import Service
 from apex_llm_gateway.workers.restarts import Restarts
-from apex_llm_gateway.workers.sockets import Line, private_folder, reserved, worker_socket
+from apex_llm_gateway.workers.sockets import Channel, private_folder, reserved, worker_socket
 from apex_llm_gateway.workers.worker import Plan, work
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,12 +164,12 @@ class TestPrivateFolder:
             listener.bind(str(worker_socket(folder, 255)))
 
 
-class TestLine:
+class TestChannel:
     def between(self, talk):
         async def play():
             async with asyncio.timeout(5):
                 ours, theirs = socket.socketpair()
-                return await talk(await Line.over(ours), await Line.over(theirs))
+                return await talk(await Channel.over(ours), await Channel.over(theirs))
 
         return asyncio.run(play())
 
@@ -217,7 +217,7 @@ class TestWorker:
 
             monkeypatch.setattr(Service, "reload", reload)
             ours, theirs = socket.socketpair()
-            line = await Line.over(ours)
+            channel = await Channel.over(ours)
             plan = Plan(
                 index=0,
                 count=2,
@@ -226,17 +226,17 @@ class TestWorker:
                 port=0,
                 linger=0.0,
                 folder=str(tmp_path),
-                line=theirs.detach(),
+                channel=theirs.detach(),
             )
             working = asyncio.create_task(work(plan))
             async with asyncio.timeout(20):
-                assert "ready" in await line.receive()
-                line.send("reload")
+                assert "ready" in await channel.receive()
+                channel.send("reload")
                 await began.wait()
-                line.send(order)
-                assert await line.receive() == {"reloaded": False}
+                channel.send(order)
+                assert await channel.receive() == {"reloaded": False}
                 code = await working
-            await line.close()
+            await channel.close()
             return code
 
         assert asyncio.run(play()) == 0

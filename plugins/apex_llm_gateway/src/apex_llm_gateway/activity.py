@@ -12,7 +12,7 @@ from typing import Any
 from apex_llm_core.models.events import Event, FellBack, Hedged, LimitRejected, RequestFinished, RetryScheduled
 from apex_llm_gateway.histograms import Histogram
 from apex_llm_gateway.live import Live
-from apex_llm_gateway.notable import Journal, Notable
+from apex_llm_gateway.notable import Notable, RecentEvents
 from apex_llm_gateway.tallies import Tally
 
 _MOST_USERS = 200
@@ -108,7 +108,7 @@ class Activity:
         self._users: dict[str | None, Tally] = {}
         self._answers: dict[tuple[str, int], int] = {}
         self._counts = {"retries": 0, "fallbacks": 0, "hedges": 0, "limit_rejections": 0}
-        self._journal = Journal(wall)
+        self._events = RecentEvents(wall)
         self._hearers: tuple[Hear, ...] = ()
 
     # -- requests of the gateway ----------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Activity:
             self._finished(event)
             return
         self._count(event)
-        notable = self._journal.write(event)
+        notable = self._events.write(event)
         if notable is not None:
             for hear in self._hearers:
                 hear(notable)
@@ -258,7 +258,7 @@ class Activity:
             "answers": [
                 {"route": route, "status": status, "count": count} for (route, status), count in self._answers.items()
             ],
-            "events": self._journal.documents(),
+            "events": self._events.documents(),
         }
 
     def _told(self) -> list[dict[str, Any]]:

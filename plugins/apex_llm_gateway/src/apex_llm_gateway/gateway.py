@@ -17,6 +17,7 @@ from apex_llm_core.errors import LLMError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_gateway.activity import Activity
 from apex_llm_gateway.addresses import guard_browser
+from apex_llm_gateway.backend import Backend, LocalBackend, WorkerFacts
 from apex_llm_gateway.calls import Call, chosen_id
 from apex_llm_gateway.handlers.health import HealthWatch
 from apex_llm_gateway.http import HttpError, Reply, Request, StreamReply
@@ -26,7 +27,6 @@ from apex_llm_gateway.operations import placed
 from apex_llm_gateway.replies import error_reply
 from apex_llm_gateway.routes import Route, RouteTable
 from apex_llm_gateway.settings import GatewaySettings
-from apex_llm_gateway.state import Backend, LocalBackend, WorkerFacts
 
 #: Stands in counts and logs for the status of an answer that nobody waited for, as nginx has it.
 _HUNG_UP = 499

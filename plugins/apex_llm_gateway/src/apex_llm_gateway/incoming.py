@@ -17,7 +17,7 @@ from apex_llm_gateway.settings import GatewaySettings
 _AS_IT_IS = frozenset({"", "identity"})
 
 
-class Line(Protocol):
+class ConnectionView(Protocol):
     """What a request wants of its connection."""
 
     settings: GatewaySettings
@@ -30,7 +30,7 @@ class Incoming:
 
     __slots__ = ("_connection", "_message", "_payload", "headers", "method", "path")
 
-    def __init__(self, connection: Line, message: RawRequestMessage, payload: StreamReader) -> None:
+    def __init__(self, connection: ConnectionView, message: RawRequestMessage, payload: StreamReader) -> None:
         self._connection = connection
         self._message = message
         self._payload = payload
@@ -117,4 +117,4 @@ def _too_large(most: int) -> HttpError:
     return HttpError(413, f"the body is larger than {most} bytes ([gateway] max_body_bytes)", code="request_too_large")
 
 
-__all__ = ["Incoming", "Line"]
+__all__ = ["ConnectionView", "Incoming"]

@@ -51,7 +51,7 @@ class Notable:
         return attrs.asdict(self)
 
 
-class Journal:
+class RecentEvents:
     """The last notable events, the newest last.
 
     Args:
@@ -189,4 +189,4 @@ _WORDS: dict[type[Event], Callable[[Any], _Told]] = {
 }
 
 
-__all__ = ["Journal", "Notable", "Severity"]
+__all__ = ["Notable", "RecentEvents", "Severity"]

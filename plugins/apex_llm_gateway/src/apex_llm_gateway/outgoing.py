@@ -20,7 +20,7 @@ _NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
 _END = b"0\r\n\r\n"
 
 
-class Line(Protocol):
+class ConnectionView(Protocol):
     """What an answer wants of its connection."""
 
     loop: asyncio.AbstractEventLoop
@@ -73,7 +73,9 @@ class Outgoing:
 
     __slots__ = ("_begun", "_chunked", "_connection", "_keep", "_last", "_message", "_reply")
 
-    def __init__(self, connection: Line, message: RawRequestMessage, reply: StreamReply, *, keep: bool) -> None:
+    def __init__(
+        self, connection: ConnectionView, message: RawRequestMessage, reply: StreamReply, *, keep: bool
+    ) -> None:
         self._connection = connection
         self._message = message
         self._reply = reply
@@ -179,4 +181,4 @@ class Outgoing:
             connection.transport.write(_END)
 
 
-__all__ = ["Line", "Outgoing", "head", "whole"]
+__all__ = ["ConnectionView", "Outgoing", "head", "whole"]

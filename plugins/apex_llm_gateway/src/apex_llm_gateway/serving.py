@@ -14,6 +14,7 @@ from apex_llm_core.errors import ApexLLMError, ConfigurationError
 from apex_llm_core.manager import LLMProviderManager
 from apex_llm_core.models.events import ConfigurationRejected, ConfigurationReloaded
 from apex_llm_gateway.announcement import tell
+from apex_llm_gateway.backend import LocalBackend, WorkerFacts
 from apex_llm_gateway.configured import Overrides, file_of, settings_of
 from apex_llm_gateway.descriptors import room_for
 from apex_llm_gateway.gateway import Gateway
@@ -21,7 +22,6 @@ from apex_llm_gateway.http_server import HttpServer
 from apex_llm_gateway.keys import check_open, load_keys
 from apex_llm_gateway.listening import cannot_listen, url_of
 from apex_llm_gateway.settings import GatewaySettings
-from apex_llm_gateway.state import LocalBackend, WorkerFacts
 from apex_llm_gateway.unmatched import warn_of_unmatched
 
 T = TypeVar("T")

@@ -92,25 +92,25 @@ class Observed(Protocol):
         """Monotonic seconds."""
 
 
-async def local_snapshot(house: Observed, *, wall: Callable[[], float]) -> Snapshot:
+async def local_snapshot(gateway: Observed, *, wall: Callable[[], float]) -> Snapshot:
     """Return what this process tells of itself.
 
     Requests under way come in between: no part of it takes long.
 
     Args:
-        house: the gateway.
+        gateway: the gateway.
         wall: unix seconds.
     """
-    manager, config = house.manager, house.manager.config
+    manager, config = gateway.manager, gateway.manager.config
     told_version, memory = await asyncio.to_thread(_facts_of_process)
     at = wall()
     # What turns times of the manager's clock into those of the clock on the wall.
-    shift = at - house.clock()
+    shift = at - gateway.clock()
     stats = manager.stats()
     await asyncio.sleep(0)
     breakers = [_dated(breaker, shift) for breaker in manager.breakers()]
     await asyncio.sleep(0)
-    activity = house.activity.snapshot()
+    activity = gateway.activity.snapshot()
     await asyncio.sleep(0)
     decided = await last_decisions(manager, DECISIONS, shift)
     _tell_providers(activity["live"], decided)
@@ -119,18 +119,18 @@ async def local_snapshot(house: Observed, *, wall: Callable[[], float]) -> Snaps
         "at": at,
         "version": told_version,
         "worker": {
-            "index": house.worker.index,
-            "pid": house.worker.pid,
-            "started": house.worker.started,
+            "index": gateway.worker.index,
+            "pid": gateway.worker.pid,
+            "started": gateway.worker.started,
             "live": activity["live_count"],
             "memory_bytes": memory,
         },
-        "open_mode": house.ring.open,
-        "ready": not house.draining,
-        "draining": house.draining,
+        "open_mode": gateway.ring.open,
+        "ready": not gateway.draining,
+        "draining": gateway.draining,
         "config_files": list(config.files),
         "warnings": [*config.warnings, *trouble],
-        "providers": _providers(manager, house.watch),
+        "providers": _providers(manager, gateway.watch),
         "stats": stats,
         "breakers": breakers,
         "activity": activity,

@@ -12,6 +12,7 @@ from apex_llm_core.converters import encode, unstructure
 from apex_llm_core.errors import ApexLLMError, nearest
 from apex_llm_core.manager import BreakerAction, LLMProviderManager
 from apex_llm_gateway.activity import Activity
+from apex_llm_gateway.backend import Backend
 from apex_llm_gateway.calls import Call
 from apex_llm_gateway.http import HttpError, Reply, StreamReply
 from apex_llm_gateway.keys import Key, KeyRing
@@ -24,7 +25,6 @@ from apex_llm_gateway.openai.chat_request import read_chat
 from apex_llm_gateway.openai.rules import Rules
 from apex_llm_gateway.replies import json_reply
 from apex_llm_gateway.snapshots import DECISIONS, last_decisions
-from apex_llm_gateway.state import Backend
 
 _ACTIONS: tuple[BreakerAction, ...] = get_args(BreakerAction)
 _MANY_DIGITS = 10
@@ -36,7 +36,7 @@ _ATTENTIVE = 0.5
 _MOST_BEHIND = 100
 
 
-class House(Protocol):
+class GatewayView(Protocol):
     """What is used of the gateway."""
 
     @property
@@ -68,24 +68,24 @@ class House(Protocol):
         """Monotonic seconds, as the manager's."""
 
 
-async def state(house: House, _call: Call) -> Reply:
+async def state(gateway: GatewayView, _call: Call) -> Reply:
     """Return everything that the dashboard shows."""
-    _, encoded = await _state(house)
+    _, encoded = await _state(gateway)
     return Reply(body=encoded, headers=_uncached())
 
 
-async def stats(house: House, _call: Call) -> Reply:
+async def stats(gateway: GatewayView, _call: Call) -> Reply:
     """Return the manager's statistics of each process."""
-    workers = [{"worker": told["worker"]["index"], **told["stats"]} for told in await house.backend.snapshots()]
+    workers = [{"worker": told["worker"]["index"], **told["stats"]} for told in await gateway.backend.snapshots()]
     return _private({"workers": sorted(workers, key=lambda worker: int(worker["worker"]))})
 
 
-async def breakers(house: House, _call: Call) -> Reply:
+async def breakers(gateway: GatewayView, _call: Call) -> Reply:
     """Return the circuit breakers, each in its worst state over all processes."""
-    return _private({"breakers": merged_breakers(await house.backend.snapshots())})
+    return _private({"breakers": merged_breakers(await gateway.backend.snapshots())})
 
 
-async def move_breaker(house: House, call: Call) -> Reply:
+async def move_breaker(gateway: GatewayView, call: Call) -> Reply:
     """Move breakers by hand, in all processes."""
     order = await call.document()
     if not isinstance(order, dict):
@@ -97,50 +97,50 @@ async def move_breaker(house: House, call: Call) -> Reply:
     provider = _word(order, "provider")
     model = None if order.get("model") is None else _word(order, "model")
     action = _action(_word(order, "action"))
-    return json_reply({"moved": await house.backend.move_breaker(provider, model, action)})
+    return json_reply({"moved": await gateway.backend.move_breaker(provider, model, action)})
 
 
-async def decisions(house: House, call: Call) -> Reply:
+async def decisions(gateway: GatewayView, call: Call) -> Reply:
     """Return where the last requests went, and why, the newest first: those this process keeps, and the last of others."""
     text = call.request.query.get("count", str(DECISIONS))
     if not (text.isascii() and text.isdigit() and text.strip("0")):
         raise HttpError(400, "'count' is a number above 0", code="invalid_value")
     # Nobody keeps so many; longer numbers cost time to read.
     count = int(text) if len(text) < _MANY_DIGITS else sys.maxsize
-    own, *others = await house.backend.snapshots()
+    own, *others = await gateway.backend.snapshots()
     if count > DECISIONS:
-        kept = await last_decisions(house.manager, count, time.time() - house.clock())
+        kept = await last_decisions(gateway.manager, count, time.time() - gateway.clock())
         own = {**own, "decisions": kept}
     return _private({"decisions": merged_decisions([own, *others], count)})
 
 
-async def limits(house: House, _call: Call) -> Reply:
+async def limits(gateway: GatewayView, _call: Call) -> Reply:
     """Return how the limits stand."""
-    return _private({"limits": merged_limits(await house.backend.snapshots())})
+    return _private({"limits": merged_limits(await gateway.backend.snapshots())})
 
 
-async def explain(house: House, call: Call) -> Reply:
+async def explain(gateway: GatewayView, call: Call) -> Reply:
     """Return where a chat would go now, and why; nobody is asked."""
-    asked = read_chat(await call.document(), house.rules)
-    found = house.manager.explain(asked.messages, asked.options, caller=call.caller(), stream=asked.stream)
-    return _private({**unstructure(found), "at": found.at + time.time() - house.clock()})
+    asked = read_chat(await call.document(), gateway.rules)
+    found = gateway.manager.explain(asked.messages, asked.options, caller=call.caller(), stream=asked.stream)
+    return _private({**unstructure(found), "at": found.at + time.time() - gateway.clock()})
 
 
-async def reload(house: House, _call: Call) -> Reply:
+async def reload(gateway: GatewayView, _call: Call) -> Reply:
     """Let all processes read the configuration again."""
     try:
-        await house.backend.reload()
+        await gateway.backend.reload()
     except ApexLLMError as error:
         raise HttpError(400, error.message, code="invalid_configuration") from error
     return json_reply({"reloaded": True})
 
 
-async def events(house: House, call: Call) -> StreamReply:
+async def events(gateway: GatewayView, call: Call) -> StreamReply:
     """Stream the state again and again, and in between what happens."""
-    return StreamReply(pieces=_events(house, _interval(call.request.query), call.key), headers=_uncached)
+    return StreamReply(pieces=_events(gateway, _interval(call.request.query), call.key), headers=_uncached)
 
 
-async def _events(house: House, interval: float, key: Key) -> AsyncGenerator[bytes, None]:
+async def _events(gateway: GatewayView, interval: float, key: Key) -> AsyncGenerator[bytes, None]:
     """Yield the state at once and every *interval* seconds, each notable event once.
 
     It ends when the gateway stops, and when *key* may no longer see it: this answer would outlive its key for ever.
@@ -153,11 +153,11 @@ async def _events(house: House, interval: float, key: Key) -> AsyncGenerator[byt
 
     loop = asyncio.get_running_loop()
     told: set[str] | None = None
-    leave = house.activity.listen(hear)
+    leave = gateway.activity.listen(hear)
     try:
-        while _may_watch(house.ring, key):
-            last = house.draining
-            document, encoded = await _state(house)
+        while _may_watch(gateway.ring, key):
+            last = gateway.draining
+            document, encoded = await _state(gateway)
             yield _event("state", encoded)
             if last:
                 return
@@ -168,9 +168,9 @@ async def _events(house: House, interval: float, key: Key) -> AsyncGenerator[byt
                 if told is not None and identity not in told:
                     yield _event("happened", encode(happened[identity]))
             told = set(happened)
-            while not house.draining and (left := due - loop.time()) > 0:
+            while not gateway.draining and (left := due - loop.time()) > 0:
                 notable = await _next(queue, min(left, _ATTENTIVE))
-                if not _may_watch(house.ring, key):
+                if not _may_watch(gateway.ring, key):
                     return
                 # It may have been there when the state was made.
                 if notable is not None and notable.id not in told:
@@ -194,14 +194,14 @@ async def _next(queue: asyncio.Queue[Notable], seconds: float) -> Notable | None
         return None
 
 
-async def _state(house: House) -> tuple[dict[str, Any], bytes]:
+async def _state(gateway: GatewayView) -> tuple[dict[str, Any], bytes]:
     """Return the state of all processes, and its JSON."""
 
     def make() -> tuple[dict[str, Any], bytes]:
         document = merged(snapshots)
         return document, encode(document)
 
-    snapshots = await house.backend.snapshots()
+    snapshots = await gateway.backend.snapshots()
     # With many models it is long; meanwhile others want answers.
     return await asyncio.to_thread(make)
 

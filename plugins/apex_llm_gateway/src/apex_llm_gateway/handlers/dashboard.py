@@ -17,7 +17,7 @@ class _Call(Protocol):
         """The request."""
 
 
-async def page(_house: object, call: _Call) -> Reply:
+async def page(_gateway: object, call: _Call) -> Reply:
     """Return the dashboard, or 304 to whoever has this very one."""
     document = await asyncio.to_thread(dashboard.page)
     headers = {

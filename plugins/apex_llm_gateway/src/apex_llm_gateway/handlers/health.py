@@ -96,7 +96,7 @@ class HealthWatch:
                 self._tell(f"provider {name!r} is no longer unavailable")
 
 
-class House(Protocol):
+class GatewayView(Protocol):
     """What is used of the gateway."""
 
     @property
@@ -112,9 +112,9 @@ class House(Protocol):
         """Whether it is stopping."""
 
 
-async def overall(house: House, _call: object) -> Reply:
+async def overall(gateway: GatewayView, _call: object) -> Reply:
     """Tell whether requests can be served, from circuit breakers and the last health checks; 503 when nobody can."""
-    providers = _providers(house.manager, house.watch.statuses)
+    providers = _providers(gateway.manager, gateway.watch.statuses)
     states = set(providers.values())
     if states <= {"unavailable"}:
         return json_reply({"status": "unavailable", "providers": providers}, status=503)
@@ -122,14 +122,14 @@ async def overall(house: House, _call: object) -> Reply:
     return json_reply({"status": status, "providers": providers})
 
 
-async def live(_house: object, _call: object) -> Reply:
+async def live(_gateway: object, _call: object) -> Reply:
     """Tell that the process lives."""
     return json_reply({"status": "alive"})
 
 
-async def ready(house: House, _call: object) -> Reply:
+async def ready(gateway: GatewayView, _call: object) -> Reply:
     """Tell whether requests should be sent here: 503 when it is stopping."""
-    if house.draining:
+    if gateway.draining:
         return json_reply({"status": "draining"}, status=503, headers={"Retry-After": "1"})
     return json_reply({"status": "ready"})
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from apex_llm_gateway.backend import Backend
 from apex_llm_gateway.http import Reply
 from apex_llm_gateway.prometheus import CONTENT_TYPE, render
 from apex_llm_gateway.settings import GatewaySettings
-from apex_llm_gateway.state import Backend
 
 
-class House(Protocol):
+class GatewayView(Protocol):
     """What is used of the gateway."""
 
     @property
@@ -23,11 +23,11 @@ class House(Protocol):
         """The table ``[gateway]``."""
 
 
-async def metrics(house: House, _call: object) -> Reply:
+async def metrics(gateway: GatewayView, _call: object) -> Reply:
     """Return the metrics of all processes, whichever of them is asked."""
-    snapshots = await house.backend.snapshots()
+    snapshots = await gateway.backend.snapshots()
     # With many models it is long; meanwhile others want answers.
-    body = await asyncio.to_thread(render, snapshots, by_worker=house.settings.workers > 1)
+    body = await asyncio.to_thread(render, snapshots, by_worker=gateway.settings.workers > 1)
     return Reply(body=body, content_type=CONTENT_TYPE)
 
 

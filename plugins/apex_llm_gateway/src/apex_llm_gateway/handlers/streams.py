@@ -9,7 +9,7 @@ from functools import partial
 
 from apex_llm_core import ChatStream
 from apex_llm_gateway.calls import Call
-from apex_llm_gateway.handlers.house import House
+from apex_llm_gateway.handlers.view import GatewayView
 from apex_llm_gateway.http import StreamReply
 from apex_llm_gateway.openai.chat_frames import ChatFrames
 from apex_llm_gateway.openai.chat_request import ChatRequest
@@ -20,31 +20,35 @@ from apex_llm_gateway.openai.errors import event_bytes
 from apex_llm_gateway.replies import error_reply, origin_headers
 
 
-def stream_reply(house: House, call: Call, asked: ChatRequest | CompletionRequest) -> StreamReply:
+def stream_reply(gateway: GatewayView, call: Call, asked: ChatRequest | CompletionRequest) -> StreamReply:
     """Return the streamed answer to *asked*; nothing is sent upstream before its first piece is asked for."""
     caller = call.caller()
     if isinstance(asked, ChatRequest):
-        streams = [house.manager.generate_chat_stream(asked.messages, asked.options, caller=caller)]
-        pieces = _chat(house, streams[0], call.id, asked)
+        streams = [gateway.manager.generate_chat_stream(asked.messages, asked.options, caller=caller)]
+        pieces = _chat(gateway, streams[0], call.id, asked)
     else:
-        streams = [house.manager.generate_text_stream(prompt, asked.options, caller=caller) for prompt in asked.prompts]
-        pieces = _completions(house, streams, call.id, asked)
+        streams = [
+            gateway.manager.generate_text_stream(prompt, asked.options, caller=caller) for prompt in asked.prompts
+        ]
+        pieces = _completions(gateway, streams, call.id, asked)
     return StreamReply(
         pieces=pieces,
         headers=partial(_headers, streams[0], call.id),
         refuse=partial(error_reply, request_id=call.id),
         farewell=partial(event_bytes, request_id=call.id),
-        ended=lambda _left: house.activity.end(call.id),
+        ended=lambda _left: gateway.activity.end(call.id),
     )
 
 
-async def _chat(house: House, stream: ChatStream, request_id: str, asked: ChatRequest) -> AsyncGenerator[bytes, None]:
+async def _chat(
+    gateway: GatewayView, stream: ChatStream, request_id: str, asked: ChatRequest
+) -> AsyncGenerator[bytes, None]:
     frames: ChatFrames | None = None
     async with stream, aclosing(stream.batches()) as batches:
         async for batch in batches:
             if frames is None:
                 # Who answers is known from the first batch on.
-                house.activity.note(request_id, stream.provider, stream.model)
+                gateway.activity.note(request_id, stream.provider, stream.model)
                 frames = ChatFrames(
                     request_id=request_id,
                     created=int(time.time()),
@@ -62,7 +66,7 @@ async def _chat(house: House, stream: ChatStream, request_id: str, asked: ChatRe
 
 
 async def _completions(
-    house: House, streams: list[ChatStream], request_id: str, asked: CompletionRequest
+    gateway: GatewayView, streams: list[ChatStream], request_id: str, asked: CompletionRequest
 ) -> AsyncGenerator[bytes, None]:
     """Stream one prompt after the other; the choices of each are numbered on from those before."""
     frames: CompletionFrames | None = None
@@ -73,7 +77,7 @@ async def _completions(
         async with stream, aclosing(stream.batches()) as batches:
             async for batch in batches:
                 if frames is None:
-                    house.activity.note(request_id, stream.provider, stream.model)
+                    gateway.activity.note(request_id, stream.provider, stream.model)
                     frames = CompletionFrames(
                         request_id=request_id,
                         created=int(time.time()),

@@ -17,12 +17,12 @@ import aiohttp
 from apex_llm_core.converters import decode, encode
 from apex_llm_core.errors import ApexLLMError, ConfigurationError, ModelNotFoundError
 from apex_llm_core.manager import BreakerAction
+from apex_llm_gateway.backend import Backend
 from apex_llm_gateway.http import HttpError, Reply, Request
 from apex_llm_gateway.http_server import HttpServer
 from apex_llm_gateway.replies import error_reply, json_reply
 from apex_llm_gateway.settings import GatewaySettings
 from apex_llm_gateway.snapshots import Snapshot
-from apex_llm_gateway.state import Backend
 from apex_llm_gateway.workers.sockets import worker_socket
 
 #: Seconds for an answer about what is, for doing what was ordered, and for reading configuration and secrets.
@@ -33,7 +33,7 @@ _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _WANTED: Mapping[str, BreakerAction] = {"forced_open": "isolate", "metrics_only": "watch", "disabled": "disable"}
 
 
-class House(Protocol):
+class GatewayView(Protocol):
     """What is used of the gateway."""
 
     backend: Backend
@@ -47,15 +47,15 @@ class Peers:
     """Implements `Backend` for one of several workers; while it is started, it is the gateway's.
 
     Args:
-        house: the gateway, with the backend for its own process.
+        gateway: the gateway, with the backend for its own process.
         folder: where the workers' sockets are.
         index: which worker this is.
         count: how many there are.
     """
 
-    def __init__(self, house: House, *, folder: Path, index: int, count: int) -> None:
-        self._house = house
-        self._local = house.backend
+    def __init__(self, gateway: GatewayView, *, folder: Path, index: int, count: int) -> None:
+        self._gateway = gateway
+        self._local = gateway.backend
         self._path = worker_socket(folder, index)
         self._others = [worker_socket(folder, other) for other in range(count) if other != index]
         self._server: HttpServer | None = None
@@ -69,14 +69,14 @@ class Peers:
         """Answer the others, and speak for them."""
         # The socket of one that was killed is in the way.
         await asyncio.to_thread(self._path.unlink, missing_ok=True)
-        self._server = HttpServer(self._answer, self._house.settings)
+        self._server = HttpServer(self._answer, self._gateway.settings)
         await self._server.listen_unix(str(self._path))
-        self._house.backend = self
+        self._gateway.backend = self
         await self._take_over()
 
     async def stop(self) -> None:
         """Leave the others."""
-        self._house.backend = self._local
+        self._gateway.backend = self._local
         if self._server is not None:
             await self._server.stop(0)
         await asyncio.to_thread(self._path.unlink, missing_ok=True)

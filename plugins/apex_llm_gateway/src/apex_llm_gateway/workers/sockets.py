@@ -1,4 +1,4 @@
-"""A TCP address for several processes, and a line to each of them. A worker's own socket stands in a private folder."""
+"""A TCP address for several processes, and a channel to each of them. A worker's own socket stands in a private folder."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ def worker_socket(folder: Path, index: int) -> Path:
     return folder / f"worker-{index}.sock"
 
 
-class Line:
-    """One end of a connection on which documents are sent, one a line. When a process ends, its lines do."""
+class Channel:
+    """One end of a connection on which documents are sent, one a line. When a process ends, its channels do."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     @classmethod
-    async def over(cls, connected: socket.socket) -> Line:
+    async def over(cls, connected: socket.socket) -> Channel:
         """Return the end at a *connected* socket, which it takes over."""
         connected.setblocking(False)
         return cls(*await asyncio.open_connection(sock=connected))
@@ -105,4 +105,4 @@ class Line:
             return
 
 
-__all__ = ["Line", "private_folder", "reserved", "worker_socket"]
+__all__ = ["Channel", "private_folder", "reserved", "worker_socket"]

@@ -18,7 +18,7 @@ from apex_llm_gateway.announcement import Facts, tell
 from apex_llm_gateway.settings import GatewaySettings
 from apex_llm_gateway.signals import signals
 from apex_llm_gateway.workers.restarts import Restarts
-from apex_llm_gateway.workers.sockets import Line, private_folder, reserved
+from apex_llm_gateway.workers.sockets import Channel, private_folder, reserved
 from apex_llm_gateway.workers.worker import REFUSED, Plan
 
 #: Seconds that a worker has to answer, or to end, beyond those that are configured.
@@ -28,12 +28,12 @@ _RELOAD = 60.0
 
 
 class _Worker:
-    """A process under way, and the line to it."""
+    """A process under way, and the channel to it."""
 
-    def __init__(self, index: int, process: asyncio.subprocess.Process, line: Line) -> None:
+    def __init__(self, index: int, process: asyncio.subprocess.Process, channel: Channel) -> None:
         self.index = index
         self.process = process
-        self.line = line
+        self.channel = channel
         loop = asyncio.get_running_loop()
         #: What it serves, None when it ended before it did.
         self.ready: asyncio.Future[Facts | None] = loop.create_future()
@@ -46,7 +46,7 @@ class _Worker:
         """Wait for its end, and return the exit code."""
         code = await self.process.wait()
         await self._listening
-        await self.line.close()
+        await self.channel.close()
         return code
 
     def kill(self) -> None:
@@ -55,7 +55,7 @@ class _Worker:
             self.process.kill()
 
     async def _listen(self) -> None:
-        while (said := await self.line.receive()) is not None:
+        while (said := await self.channel.receive()) is not None:
             if "ready" in said and not self.ready.done():
                 self.ready.set_result(Facts(**said["ready"]))
             elif "refused" in said:
@@ -99,7 +99,7 @@ class Supervisor:
             port=port,
             linger=linger,
             folder=str(folder),
-            line=-1,
+            channel=-1,
         )
         self._tell = tell
         self._workers: dict[int, _Worker] = {}
@@ -198,7 +198,7 @@ class Supervisor:
     async def _begin(self, index: int) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            plan = attrs.evolve(self._plan, index=index, line=theirs.fileno())
+            plan = attrs.evolve(self._plan, index=index, channel=theirs.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -210,10 +210,10 @@ class Supervisor:
                 # Documents on our standard output are our own.
                 stdout=sys.stderr.fileno(),
             )
-        self._workers[index] = worker = _Worker(index, process, await Line.over(ours))
+        self._workers[index] = worker = _Worker(index, process, await Channel.over(ours))
         if self._stopping.is_set():
             # The others were told before it was there.
-            worker.line.send("stop")
+            worker.channel.send("stop")
         return worker
 
     async def _pause(self, seconds: float) -> None:
@@ -250,7 +250,7 @@ class Supervisor:
         if await asyncio.shield(worker.ready) is None:
             return True
         worker.reloaded = asyncio.get_running_loop().create_future()
-        worker.line.send("reload")
+        worker.channel.send("reload")
         try:
             async with asyncio.timeout(_RELOAD):
                 return await worker.reloaded
@@ -264,7 +264,7 @@ class Supervisor:
         if self._rolling is not None:
             self._rolling.cancel()
         for worker in self._workers.values():
-            worker.line.send("stop")
+            worker.channel.send("stop")
         keeping = [*self._keeping.values()]
         if not keeping:
             return
@@ -275,7 +275,7 @@ class Supervisor:
         hurry.cancel()
         if not gone.done():
             for worker in self._workers.values():
-                worker.line.send("hurry")
+                worker.channel.send("hurry")
             await asyncio.wait((gone,), timeout=_GRACE if self._hurry.is_set() else 1.0)
         for worker in self._workers.values():
             self._tell(f"worker {worker.index} does not end; it is killed")

@@ -1,7 +1,7 @@
 """One of several processes that serve one address: ``python -m apex_llm_gateway.workers.worker PLAN``.
 
-Its line to the supervisor carries, from the worker, ``{"ready": {…}}`` once, ``{"reloaded": true}`` for each reload, or
-``{"refused": "…"}`` when it cannot start; to the worker, "stop", "hurry" and "reload". The end of the line is the end of the
+Its channel to the supervisor carries, from the worker, ``{"ready": {…}}`` once, ``{"reloaded": true}`` for each reload, or
+``{"refused": "…"}`` when it cannot start; to the worker, "stop", "hurry" and "reload". The end of the channel is the end of the
 supervisor, and stops the worker.
 """
 
@@ -42,8 +42,8 @@ class Plan:
     linger: float
     #: Where the workers meet.
     folder: str
-    #: The file descriptor of its line to the supervisor.
-    line: int
+    #: The file descriptor of its channel to the supervisor.
+    channel: int
 
     def argument(self) -> str:
         """Return it as an argument of the process."""
@@ -54,17 +54,17 @@ async def work(plan: Plan) -> int:
     """Serve as *plan* says until the supervisor wants an end, and return the exit code."""
     # Not before the signals are in order.
     from apex_llm_gateway.announcement import Facts, tell
+    from apex_llm_gateway.backend import WorkerFacts
     from apex_llm_gateway.configured import Overrides
     from apex_llm_gateway.lifecycle import Lifecycle
     from apex_llm_gateway.serving import Service
-    from apex_llm_gateway.state import WorkerFacts
     from apex_llm_gateway.workers.peers import Peers
-    from apex_llm_gateway.workers.sockets import Line
+    from apex_llm_gateway.workers.sockets import Channel
 
     def tell_whose(text: str) -> None:
         tell(f"worker {plan.index}: {text}")
 
-    line = await Line.over(socket.socket(fileno=plan.line))
+    channel = await Channel.over(socket.socket(fileno=plan.channel))
     service = Service(
         plan.source,
         overrides=Overrides(host=plan.host, port=plan.port, workers=plan.count),
@@ -77,15 +77,15 @@ async def work(plan: Plan) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lifecycle.drain)
 
     def tell_outcome(reloading: asyncio.Task[bool]) -> None:
-        line.send({"reloaded": not reloading.cancelled() and reloading.exception() is None and reloading.result()})
+        channel.send({"reloaded": not reloading.cancelled() and reloading.exception() is None and reloading.result()})
 
     async def obey() -> None:
-        while (order := await line.receive()) is not None:
+        while (order := await channel.receive()) is not None:
             if order == "reload":
                 reloading = lifecycle.reload()
                 # Not awaited: what is to end must hear it meanwhile.
                 if reloading is None:
-                    line.send({"reloaded": False})
+                    channel.send({"reloaded": False})
                 else:
                     reloading.add_done_callback(tell_outcome)
             elif order == "hurry":
@@ -99,18 +99,18 @@ async def work(plan: Plan) -> int:
     obeying = asyncio.create_task(obey())
 
     def ready(started: Service) -> None:
-        line.send({"ready": attrs.asdict(Facts.of(started))})
+        channel.send({"ready": attrs.asdict(Facts.of(started))})
         collecting.begin()
 
     try:
         await lifecycle.run(ready)
     except (ConfigurationError, PluginError) as error:
-        line.send({"refused": error.message})
+        channel.send({"refused": error.message})
         return REFUSED
     finally:
         obeying.cancel()
         await asyncio.wait((obeying,))
-        await line.close()
+        await channel.close()
         if orphaned.is_set():
             # Nobody else is there to clear up; the last of us finds it empty.
             with suppress(OSError):
@@ -135,7 +135,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     plan = Plan(**json.loads(sys.argv[1]))
-    os.set_inheritable(plan.line, False)
+    os.set_inheritable(plan.channel, False)
     with collecting.postponed():
         from apex_llm_cli.running import run
 

@@ -50,7 +50,7 @@ class LocalBackend:
     """Implements `Backend` for a gateway of one process.
 
     Args:
-        house: the gateway.
+        gateway: the gateway.
         wall: unix seconds.
         reread: reads the configuration again, with all that depends on it, and raises what `reload` does; None: the manager
             alone does.
@@ -58,18 +58,18 @@ class LocalBackend:
 
     def __init__(
         self,
-        house: Observed,
+        gateway: Observed,
         wall: Callable[[], float] = time.time,
         *,
         reread: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._house = house
+        self._gateway = gateway
         self._wall = wall
         self._reread = reread
 
     async def snapshots(self) -> list[Snapshot]:
         """Return what this process tells of itself."""
-        return [await local_snapshot(self._house, wall=self._wall)]
+        return [await local_snapshot(self._gateway, wall=self._wall)]
 
     async def move_breaker(self, provider: str, model: str | None, action: BreakerAction) -> int:
         """Move breakers of this process; return how many were moved.
@@ -78,7 +78,7 @@ class LocalBackend:
             InvalidRequestError: there is no such action.
             ModelNotFoundError: there is no such breaker.
         """
-        return self._house.manager.set_breaker(provider, model, action=action)
+        return self._gateway.manager.set_breaker(provider, model, action=action)
 
     async def reload(self) -> None:
         """Read the configuration again.
@@ -87,7 +87,7 @@ class LocalBackend:
             ConfigurationError: it cannot be used.
             PluginError: a plugin that cannot be done without is broken.
         """
-        await (self._reread or self._house.manager.reload)()
+        await (self._reread or self._gateway.manager.reload)()
 
 
 __all__ = ["Backend", "LocalBackend", "WorkerFacts"]

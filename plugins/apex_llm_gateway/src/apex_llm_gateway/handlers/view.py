@@ -10,7 +10,7 @@ from apex_llm_gateway.keys import Key
 from apex_llm_gateway.openai.rules import Rules
 
 
-class House(Protocol):
+class GatewayView(Protocol):
     """The gateway, as its handlers see it."""
 
     @property
@@ -33,4 +33,4 @@ class House(Protocol):
         """Raise `HttpError` when *key* may not use the model, or choose the provider (403), or that has none such (404)."""
 
 
-__all__ = ["House"]
+__all__ = ["GatewayView"]
